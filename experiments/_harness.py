@@ -1,0 +1,226 @@
+"""The one main loop of all experiment scripts: compute what is missing, keep the record, draw from the record.
+
+A script gives its science and nothing else:
+
+    Config            frozen dataclass: what determines the numbers (no paths); QUICK is its smallest sensible instance
+    cells(cfg)        independent pieces of work, each a JSON-able dict
+    compute(cell, cfg) -> rows: flat dicts of text and numbers
+    plot(rows) -> Figure, or {"key": Figure} for several files `<name>_<key>`
+
+and, where it reads a real data set, `dataset(options)`: something with `.label`, `.fingerprint` and `.suffix` ("" for
+CIFAR-10, "-digits", ... in file names). Then the functions take one more argument: cells(cfg, data),
+compute(cell, cfg, data), plot(rows, label). A script with flags of its own passes `options=` a subclass of Options.
+
+Mistakes of the user end in one line and exit status 2; LINFAIR_TRACEBACK=1 shows where any error came from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import tyro
+from tqdm import tqdm
+
+from linfair import plotting, runs
+
+FIGURES = Path(__file__).resolve().parents[1] / "figures"
+
+
+class UsageError(ValueError):
+    """The command line asks for something that cannot be; the message is one line with the remedy."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: nothing here changes the numbers, save which data set is read."""
+
+    quick: bool = False
+    """The smallest sensible run, kept apart from the full record."""
+    plot_only: bool = False
+    """Redraw every record of this experiment, compute nothing."""
+    force: bool = False
+    """Compute everything again, even what is up to date."""
+    device: Literal["cpu"] = "cpu"
+    """Where the numerics run."""
+    data_dir: Path | None = None
+    """Folder of a real data set, for the experiments that read one."""
+    out: Path | None = None
+    """Folder of the figures and of data/ with the records [figures; with --quick figures/quick]."""
+
+
+class Dataset(Protocol):
+    """What the harness needs to know of a data set."""
+
+    label: str
+    fingerprint: str
+    suffix: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A script's science, as the module docstring says."""
+
+    name: str
+    config: Any
+    quick: Any
+    cells: Callable[..., list[dict[str, Any]]]
+    compute: Callable[..., list[runs.Row]]
+    plot: Callable[..., Any]
+    dataset: Callable[[Any], Dataset] | None = None
+    options: type[Options] = Options
+
+
+def parse(experiment: Experiment, argv: list[str]) -> tuple[Any, Options]:
+    """(config, options) of a command line; fields of the config are flags too, over the full or the quick default."""
+    default = experiment.quick if "--quick" in argv else experiment.config
+    both = dataclasses.make_dataclass("Arguments", [("config", type(default)), ("options", experiment.options)])
+    boxed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(boxed):
+            args = tyro.cli(
+                both,
+                args=argv,
+                default=both(default, experiment.options()),
+                prog=f"experiments/{experiment.name}.py",
+                description=sys.modules[experiment.compute.__module__].__doc__,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as stop:
+        if stop.code:  # tyro draws a box of several lines; its first paragraph is the message
+            inside = [line.strip("│ ") for line in boxed.getvalue().splitlines() if line.startswith("│")]
+            rules = [i for i, line in enumerate(inside) if line.startswith("──")]
+            message = " ".join(inside[: rules[0] if rules else None]) or boxed.getvalue()
+            raise UsageError(f"{message.rstrip('.')}; see --help") from None
+        raise
+    if getattr(args.config, "seeds", True) == ():
+        raise UsageError("seeds must hold at least one seed, got none; pass --seeds 0 1 2")
+    if args.options.data_dir and experiment.dataset is None:
+        raise UsageError("--data-dir is for experiments on real data, this one generates its own; drop it")
+    if args.options.plot_only and args.options.force:
+        raise UsageError("--plot-only and --force exclude each other, got both; drop one")
+    return args.config, args.options
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _read(stem: Path) -> tuple[dict[str, Any], list[runs.Row]] | None:
+    """(record, rows) of a complete pair of files, else None."""
+    record, table = runs.read_json(stem.with_name(f"{stem.name}.json")), stem.with_name(f"{stem.name}.csv")
+    if record is None or not table.exists():
+        return None
+    rows = runs.read_csv(table)
+    return (record, rows) if len(rows) == record.get("n_rows") else None
+
+
+def _compute(experiment: Experiment, config: Any, options: Options, data: Dataset | None, stem: Path) -> None:
+    """Compute the missing cells, then write <stem>.csv and <stem>.json."""
+    fingerprint = data.fingerprint if data else None
+    run_hash = runs.config_hash(experiment.name, config, fingerprint)
+    partial = runs.Partial(stem.with_name(f"{stem.name}.partial.jsonl"), run_hash)
+    if options.force:
+        partial.clear()
+    known = _read(stem)
+    # A partial beside a complete record is a --force that was killed: finish it.
+    if known and known[0].get("hash") == run_hash and not options.force and not len(partial):
+        print(f"{experiment.name}: up to date, {_shown(stem)}.csv")
+        return
+    more = (data,) if data else ()
+    cells = experiment.cells(config, *more)
+    kept = sum(partial.get(cell) is not None for cell in cells)
+    if kept:
+        print(f"{experiment.name}: resuming, {kept} of {len(cells)} cells are done")
+    for cell in tqdm(cells, desc=experiment.name, unit="cell", disable=None, leave=False):
+        if partial.get(cell) is None:
+            start = time.perf_counter()
+            rows = experiment.compute(cell, config, *more)
+            partial.add(cell, rows, time.perf_counter() - start)
+    done = [entry for cell in cells if (entry := partial.get(cell))]
+    rows = [row for entry in done for row in entry["rows"]]
+    if not rows:
+        raise UsageError("the experiment must give at least one row, got none; widen its config")
+    plain = runs.plain(config)
+    record = {
+        "schema": runs.SCHEMA,
+        "experiment": experiment.name,
+        "hash": run_hash,
+        "quick": options.quick,
+        "config": plain,
+        "seeds": plain.get("seeds"),
+        "dataset": {"label": data.label if data else "synthetic, generated from the seeds", "fingerprint": fingerprint},
+        "n_rows": len(rows),
+        "columns": runs.columns(rows),
+        "elapsed_seconds": round(sum(entry["seconds"] for entry in done), 2),
+        **runs.environment(),
+    }
+    runs.write_csv(stem.with_name(f"{stem.name}.csv"), rows)
+    runs.write_json(stem.with_name(f"{stem.name}.json"), record)
+    partial.clear()
+    print(f"{experiment.name}: {len(rows)} rows in {record['elapsed_seconds']} s, {_shown(stem)}.csv")
+
+
+def _draw(experiment: Experiment, stem: Path, out: Path) -> None:
+    """Draw from the record on disk, never from memory: a redraw later gives the same bytes."""
+    found = _read(stem)
+    if found is None:
+        raise UsageError(f"no complete record at '{_shown(stem)}.json' and .csv; run without --plot-only to compute it")
+    record, rows = found
+    with plotting.style():
+        figures = experiment.plot(rows, *((record["dataset"]["label"],) if experiment.dataset else ()))
+        if not isinstance(figures, dict):
+            figures = {"": figures}
+        suffix = stem.name.removeprefix(experiment.name)
+        for key, figure in figures.items():
+            name = f"{experiment.name}_{key}{suffix}" if key else stem.name
+            written = plotting.save(figure, out / name)
+            print(f"{experiment.name}: drew {', '.join(map(_shown, written))}")
+
+
+def _records(experiment: Experiment, folder: Path) -> list[Path]:
+    """Stems of this experiment's records, whatever their data set."""
+    paths = sorted(folder.glob(f"{experiment.name}*.json"))
+    return [p.with_suffix("") for p in paths if (runs.read_json(p) or {}).get("experiment") == experiment.name]
+
+
+def execute(experiment: Experiment, argv: list[str]) -> int:
+    """Run a command line; returns the exit status (0 done, 2 a mistake of the user, 130 interrupted)."""
+    try:
+        config, options = parse(experiment, argv)
+        out = (options.out or (FIGURES / "quick" if options.quick else FIGURES)).absolute()
+        folder = out / "data"
+        if options.plot_only:
+            for stem in _records(experiment, folder) or [folder / experiment.name]:
+                _draw(experiment, stem, out)
+            return 0
+        data = experiment.dataset(options) if experiment.dataset else None
+        runs.prepare_folder(folder)
+        stem = folder / f"{experiment.name}{data.suffix if data else ''}"
+        _compute(experiment, config, options, data, stem)
+        _draw(experiment, stem, out)
+        return 0
+    except KeyboardInterrupt:
+        print(
+            f"{experiment.name}: interrupted, finished cells are kept; run the same command to resume", file=sys.stderr
+        )
+        return 130
+    except (ValueError, OSError) as error:
+        if os.environ.get("LINFAIR_TRACEBACK"):
+            raise
+        hint = "" if isinstance(error, UsageError | OSError) else " (LINFAIR_TRACEBACK=1 shows where)"
+        print(f"{experiment.name}: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+        return 2
+
+
+def run(**science: Any) -> None:
+    """The last line of a script: `run(name=..., config=..., quick=..., cells=..., compute=..., plot=...)`; exits."""
+    sys.exit(execute(Experiment(**science), sys.argv[1:]))

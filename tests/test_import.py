@@ -1,0 +1,78 @@
+"""`import linfair` is quick and light, and its lazy names are all there."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import linfair
+from linfair import cli, info
+
+HEAVY = ("torch", "cvxpy", "matplotlib", "scipy", "sklearn", "numpy")
+PROBE = f"""
+import json, sys, time
+start = time.perf_counter()
+import linfair
+print(json.dumps([time.perf_counter() - start, [m for m in {HEAVY!r} if m in sys.modules]]))
+"""
+
+
+def probe() -> tuple[float, list[str]]:
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_import_is_fast_and_light():
+    tries = [probe() for _ in range(3)]
+    assert min(seconds for seconds, _ in tries) < 0.5
+    assert tries[0][1] == []
+
+
+def test_theory_column_works_without_torch_and_cvxpy_until_needed():
+    code = "import sys, linfair.linear, linfair.gaussian; sys.exit('torch' in sys.modules or 'cvxpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("name", linfair.__all__)
+def test_public_names_resolve(name):
+    assert getattr(linfair, name) is getattr(linfair, name)
+    assert name in dir(linfair)
+
+
+def test_modules_resolve_and_unknown_names_do_not():
+    assert linfair.runs.SCHEMA == 1
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        linfair.nothing  # noqa: B018
+
+
+def test_version_is_the_installed_one():
+    assert linfair.runs.version("linfair") == linfair.__version__
+
+
+def test_info_lists_dependencies_and_backend(capsys):
+    assert info.main([]) == 0
+    text = capsys.readouterr().out
+    for name in ("linfair", "python", "numpy", "cvxpy", "torch", "cpu", "backend"):
+        assert f"\n{name} " in f"\n{text}"
+    assert "pytest" not in text  # extras are not dependencies
+
+
+def test_info_takes_no_arguments(capsys):
+    assert info.main(["x"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_cli_dispatches(capsys):
+    assert cli.main(["info"]) == 0
+    assert cli.main(["--help"]) == 0
+    assert cli.main(["--version"]) == 0
+    assert f"linfair {linfair.__version__}\n" in capsys.readouterr().out
+
+
+def test_cli_refuses_an_unknown_command_in_one_line(capsys):
+    assert cli.main(["verfy"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "verify" in message
+    assert "'verfy'" in message

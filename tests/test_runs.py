@@ -1,0 +1,157 @@
+"""Records: hashes, files written whole, resuming, the environment."""
+
+import dataclasses
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from linfair import runs
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    n: int = 10
+    eps: float = 1.0
+    seeds: tuple[int, ...] = (0, 1)
+
+
+def test_hash_depends_on_the_science_only():
+    base = runs.config_hash("a", Config())
+    assert base == runs.config_hash("a", Config(eps=1)) == runs.config_hash("a", dataclasses.asdict(Config()))
+    assert base == runs.config_hash("a", Config(seeds=np.array([0, 1])))  # pyright: ignore[reportArgumentType]
+    others = {
+        runs.config_hash("b", Config()),
+        runs.config_hash("a", Config(n=11)),
+        runs.config_hash("a", Config(eps=1.5)),
+        runs.config_hash("a", Config(seeds=(1, 0))),
+        runs.config_hash("a", Config(), "fingerprint"),
+    }
+    assert len(others - {base}) == 5
+
+
+def test_hash_is_the_same_in_every_process():
+    assert runs.config_hash("a", {"x": 1}) == "5da394a80e307e1e10936736047ca1364757679adf71f178cd715d0aee59034d"
+
+
+def test_hash_refuses_paths():
+    with pytest.raises(TypeError, match="keep paths out"):
+        runs.config_hash("a", {"folder": Path("x")})
+
+
+def test_csv_round_trip(tmp_path):
+    rows = [{"name": "a", "n": 3, "x": 0.1}, {"name": "b", "n": np.int64(4), "late": np.float64(1e-30), "yes": True}]
+    runs.write_csv(tmp_path / "t.csv", rows)
+    assert (tmp_path / "t.csv").read_text() == "name,n,x,late,yes\na,3,0.1,,\nb,4,,1e-30,1\n"
+    assert runs.read_csv(tmp_path / "t.csv") == [
+        {"name": "a", "n": 3, "x": 0.1, "late": None, "yes": None},
+        {"name": "b", "n": 4, "x": None, "late": 1e-30, "yes": 1},
+    ]
+
+
+def test_csv_keeps_ten_digits_and_nan(tmp_path):
+    runs.write_csv(tmp_path / "t.csv", [{"x": 1 / 3, "y": float("nan")}])
+    (row,) = runs.read_csv(tmp_path / "t.csv")
+    assert row["x"] == 0.3333333333
+    assert np.isnan(row["y"])
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path):
+    path = tmp_path / "t.json"
+    runs.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        runs.write_json(path, {"a": object()})
+
+    def fail():
+        with runs.atomic(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fail()
+    assert runs.read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["t.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+def test_a_broken_record_reads_as_none(tmp_path, text):
+    (tmp_path / "t.json").write_text(text)
+    assert runs.read_json(tmp_path / "t.json") is None
+    assert runs.read_json(tmp_path / "absent.json") is None
+
+
+def test_prepare_folder_makes_it_and_leaves_it_empty(tmp_path):
+    folder = runs.prepare_folder(tmp_path / "a" / "b")
+    assert list(folder.iterdir()) == []
+
+
+def test_prepare_folder_names_the_obstacle_in_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(runs.OutputError, match=r"--out must be a writable folder, got .*file.*; pass another") as error:
+        runs.prepare_folder(tmp_path / "file" / "data")
+    assert "\n" not in str(error.value)
+
+
+def test_prepare_folder_names_a_read_only_folder(tmp_path, monkeypatch):
+    # Permission bits do not stop root, so the refusal is simulated where the probe file is made.
+    def refuse(self, *_, **__):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(runs.OutputError, match="Permission denied"):
+        runs.prepare_folder(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_partial_survives_a_kill_in_the_middle_of_a_line(tmp_path):
+    path = tmp_path / "x.partial.jsonl"
+    partial = runs.Partial(path, "h")
+    assert not path.exists()
+    partial.add({"seed": 0}, [{"x": np.float64(0.5)}], 1.0)
+    partial.add({"seed": 1}, [{"x": 0.25}], 1.0)
+    path.write_text(path.read_text()[:-9])
+    again = runs.Partial(path, "h")
+    assert len(again) == 1
+    assert again.get({"seed": 1}) is None
+    again.add({"seed": 1}, [{"x": 0.25}], 1.0)
+    third = runs.Partial(path, "h")
+    assert [third.get({"seed": s})["rows"] for s in (0, 1)] == [[{"x": 0.5}], [{"x": 0.25}]]  # pyright: ignore
+
+
+def test_partial_of_another_hash_is_dropped(tmp_path):
+    path = tmp_path / "x.partial.jsonl"
+    runs.Partial(path, "old").add({"seed": 0}, [{"x": 1}], 1.0)
+    assert len(runs.Partial(path, "new")) == 0
+    assert not path.exists()
+
+
+def test_environment_is_json_and_complete():
+    env = json.loads(json.dumps(runs.environment()))
+    assert {"python", "linfair", "numpy", "scipy", "cvxpy", "clarabel", "matplotlib", "scikit-learn"} <= set(
+        env["versions"]
+    )
+    assert env["backend"] == "python"
+    assert env["cpu"]
+    assert env["cores"] >= 1
+
+
+def test_commit_knows_clean_from_dirty(tmp_path):
+    def git(*args):
+        subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@t", *args], check=True)
+
+    assert runs.commit(tmp_path) is None
+    git("init", "-q")
+    (tmp_path / "figures").mkdir()
+    for name in ("code.py", "figures/x.csv"):
+        (tmp_path / name).write_text("1")
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    first = runs.commit(tmp_path)
+    assert first is not None
+    assert first["dirty"] is False
+    (tmp_path / "figures/x.csv").write_text("2")
+    assert runs.commit(tmp_path) == first
+    (tmp_path / "code.py").write_text("2")
+    assert runs.commit(tmp_path) == {**first, "dirty": True}
