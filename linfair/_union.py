@@ -1,0 +1,100 @@
+"""Log-probability that a Gaussian vector has a component at or below zero: one minus its orthant probability."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from scipy.special import log_ndtr, logsumexp, ndtr, ndtri, ndtri_exp, roots_legendre
+from scipy.stats import multivariate_normal, qmc
+
+POINTS, REPLICATES = 2**11, 8
+"""Sobol points in one randomised replicate, and replicates: their spread is the error of the integral."""
+
+
+def log_union(mean: np.ndarray, cov: np.ndarray) -> tuple[float, float, float]:
+    """``log P(min_j m_j <= 0)``, m ~ N(mean [J], cov [J, J]), with its lower and upper bound.
+
+    Bounds: ``max_j Phi(-z_j) <= P <= min(1, sum_j Phi(-z_j))``, ``z_j = mean_j / sd_j``. Exact for J = 1, for rank one
+    (an interval) and for J = 2 (bivariate normal); otherwise :func:`_integrate`, used only where its error is below
+    the width of the bounds. A component with zero variance is certain.
+    """
+    sd = np.sqrt(np.diag(cov))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(sd > 0, mean / sd, np.where(mean > 0, np.inf, -np.inf))
+    logs = log_ndtr(-z)
+    lower, upper = float(logs.max()), min(float(logsumexp(logs)), 0.0)
+    if upper <= lower or lower == 0.0:
+        return lower, lower, max(lower, upper)
+    live = np.isfinite(z)
+    z, root = z[live], _root(cov[np.ix_(live, live)] / np.outer(sd[live], sd[live]))
+    if root.shape[1] == 1:
+        value = _line(z * np.sign(root[:, 0]), root[:, 0] > 0)
+    elif len(z) == 2:
+        value = _pair(z, float(root[0] @ root[1]))
+    else:
+        value, error = _integrate(z, root)
+        if error >= np.expm1(upper - lower) * np.exp(lower - value):
+            value = upper
+    return float(np.clip(value, lower, upper)), lower, upper
+
+
+def _root(correlation: np.ndarray) -> np.ndarray:
+    """``A [J, rank]`` with A A' = correlation, without the directions in which nothing varies."""
+    values, vectors = np.linalg.eigh(correlation)
+    kept = values > 1e-10 * values[-1]
+    root = vectors[:, kept] * np.sqrt(values[kept])
+    return root / np.linalg.norm(root, axis=1, keepdims=True)
+
+
+def _line(z: np.ndarray, rising: np.ndarray) -> float:
+    """Rank one: m_j = z_j +- t, t ~ N(0,1), all positive on an interval of t; the union is its two disjoint tails."""
+    left = (-z[rising]).max(initial=-np.inf)  # t must exceed it
+    right = (-z[~rising]).min(initial=np.inf)  # t must stay below it
+    return 0.0 if left >= right else float(np.logaddexp(log_ndtr(left), log_ndtr(-right)))
+
+
+def _pair(z: np.ndarray, rho: float) -> float:
+    """Two events, ``P(A) + P(B) - P(A) P(B | A)`` with A the rarer one.
+
+    The bivariate distribution function is accurate to 1e-15 absolutely, so deep in the tails ``P(B | A)`` is integrated
+    over the truncated normal instead: ``int_0^1 Phi((-z_B - rho t(U)) / sqrt(1 - rho^2)) dU``.
+    """
+    b, a = np.sort(z)
+    log_a, log_b = log_ndtr(-a), log_ndtr(-b)
+    if log_a > np.log(1e-8):
+        given = multivariate_normal.cdf([-a, -b], cov=[[1.0, rho], [rho, 1.0]]) / np.exp(log_a)
+    else:
+        nodes, weights = roots_legendre(512)
+        t = ndtri_exp(np.log((nodes + 1.0) / 2.0) + log_a)
+        given = weights @ ndtr((-b - rho * t) / np.sqrt(1.0 - rho**2)) / 2.0
+    return float(log_b + np.log1p(np.exp(log_a - log_b) * (1.0 - min(given, 1.0))))
+
+
+@cache
+def _uniforms(dim: int) -> np.ndarray:
+    """Scrambled Sobol points [REPLICATES, POINTS, dim]: always the same ones, so that a risk is a function."""
+    points = np.stack([qmc.Sobol(dim, rng=s).random(POINTS) for s in range(REPLICATES)])
+    return np.clip(points, 1e-16, 1 - 1e-16)
+
+
+def _integrate(z: np.ndarray, root: np.ndarray) -> tuple[float, float]:
+    """The union by conditioning on one failure at a time, with a relative error that does not grow in the tails.
+
+    ``P = S sum_j (p_j / S) E[1 / N(x) | m_j <= 0]``, ``S = sum_j p_j``, N the number of components at or below zero
+    (importance sampling of a union of rare events; Owen, Maximov, Chertkov 2019). Given m_j <= 0 the vector is Gaussian
+    off the direction of row j and a truncated normal along it.
+    """
+    logs = log_ndtr(-z)
+    total = logsumexp(logs)
+    share = np.exp(logs - total)
+    estimates = []
+    for u in _uniforms(root.shape[1] + 2):
+        j = np.minimum(np.searchsorted(np.cumsum(share), u[:, 0]), len(z) - 1)
+        g, rows = ndtri(u[:, 2:]), root[j]
+        along = ndtri_exp(np.log(u[:, 1]) + logs[j])  # standard normal given that it is at most -z_j
+        x = g + (along - (g * rows).sum(1))[:, None] * rows
+        failures = (x @ root.T + z <= 1e-12).sum(1)
+        estimates.append(float((1.0 / np.maximum(failures, 1)).mean()))
+    mean, error = float(np.mean(estimates)), float(np.std(estimates, ddof=1) / np.sqrt(REPLICATES))
+    return float(total + np.log(mean)), error / mean

@@ -1,0 +1,284 @@
+"""Laws of same-class mixing: ``x~ = sum_i lambda_i x_i`` with all x_i of one class and weights that sum to 1.
+
+For Gaussian classes only ``c = sum_i lambda_i^2`` matters: given the weights, ``x~ ~ N(mu_y, c Sigma_y)``. So a law
+knows
+how to draw weights (for samples) and how to integrate over c (for exact risks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import logsumexp, roots_jacobi, roots_legendre
+
+from linfair._check import as_array, as_count, as_labels, as_positive
+
+Nodes = tuple[np.ndarray, np.ndarray]
+"""Quadrature of the law of c: values and weights."""
+
+
+@runtime_checkable
+class Law(Protocol):
+    """A law of the mixing weights."""
+
+    @property
+    def m(self) -> int:
+        """Number of samples in one mix."""
+        ...
+
+    @property
+    def mean_c(self) -> float:
+        """``E sum_i lambda_i^2``: the factor by which mixing shrinks the class covariance."""
+        ...
+
+    def nodes(self) -> Nodes:
+        """Quadrature ``E f(c) = sum_i p_i f(c_i)``, as (c, p)."""
+        ...
+
+    def log_nodes(self) -> Nodes:
+        """The same as (c, log p): the far tail of an m-way law underflows p, and can still decide a threshold."""
+        ...
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Weights [n, m], rows summing to 1."""
+        ...
+
+
+class _Nodes:
+    def log_nodes(self) -> Nodes:
+        raise NotImplementedError
+
+    def nodes(self) -> Nodes:
+        c, log_p = self.log_nodes()
+        return c, np.exp(log_p)
+
+
+@dataclass(frozen=True)
+class NoMix(_Nodes):
+    """The sample itself: m = 1, c = 1."""
+
+    m: int = 1
+    mean_c: float = 1.0
+
+    def log_nodes(self) -> Nodes:
+        return np.ones(1), np.zeros(1)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        return np.ones((n, 1))
+
+
+@dataclass(frozen=True)
+class FixedLambda(_Nodes):
+    """Two samples with weights lam and 1 - lam; ``c = lam^2 + (1 - lam)^2`` in [1/2, 1]."""
+
+    lam: float = 0.5
+    m: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.lam <= 1.0:
+            raise ValueError(f"lam must lie in [0, 1], got {self.lam}; it is the weight of the first sample")
+
+    @property
+    def mean_c(self) -> float:
+        return self.lam**2 + (1.0 - self.lam) ** 2
+
+    def log_nodes(self) -> Nodes:
+        return np.array([self.mean_c]), np.zeros(1)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        return np.tile([self.lam, 1.0 - self.lam], (n, 1))
+
+
+@dataclass(frozen=True)
+class UniformMix(_Nodes):
+    """The mean of m samples: ``c = 1/m``. ``m -> inf`` collapses a class to its mean."""
+
+    m: int = 2
+
+    def __post_init__(self) -> None:
+        as_count("m", self.m)
+
+    @property
+    def mean_c(self) -> float:
+        return 1.0 / self.m
+
+    def log_nodes(self) -> Nodes:
+        return np.array([1.0 / self.m]), np.zeros(1)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        return np.full((n, self.m), 1.0 / self.m)
+
+
+@dataclass(frozen=True)
+class BetaLambda(_Nodes):
+    """Two samples, ``lambda ~ Beta(a, a)``: ``c = (1 + x^2)/2`` with ``x = 2 lambda - 1``, ``E c = (a + 1)/(2a +
+    1)``.
+    """
+
+    a: float = 1.0
+    m: int = 2
+
+    def __post_init__(self) -> None:
+        as_positive("a", self.a)
+
+    @property
+    def mean_c(self) -> float:
+        return (self.a + 1.0) / (2.0 * self.a + 1.0)
+
+    def log_nodes(self) -> Nodes:
+        return _beta_nodes(float(self.a))
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        lam = rng.beta(self.a, self.a, n)
+        return np.stack([lam, 1.0 - lam], axis=1)
+
+
+@dataclass(frozen=True)
+class DirichletMix(_Nodes):
+    """m samples with weights ``Dirichlet(a, ..., a)``: ``E c = (a + 1)/(m a + 1)``; m = 2 is :class:`BetaLambda`."""
+
+    m: int = 2
+    a: float = 1.0
+
+    def __post_init__(self) -> None:
+        as_count("m", self.m, least=2)
+        as_positive("a", self.a)
+
+    @property
+    def mean_c(self) -> float:
+        return (self.a + 1.0) / (self.m * self.a + 1.0)
+
+    def log_nodes(self) -> Nodes:
+        return _beta_nodes(float(self.a)) if self.m == 2 else _dirichlet_nodes(self.m, float(self.a))
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.dirichlet(np.full(self.m, self.a), n)
+
+
+@dataclass(frozen=True)
+class WithOriginal(_Nodes):
+    """Augmentation: with probability ``share`` the sample itself, otherwise a mix by ``law``."""
+
+    law: Law
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"share must lie in [0, 1], got {self.share}; it is the share of unmixed samples")
+
+    @property
+    def m(self) -> int:
+        return self.law.m
+
+    @property
+    def mean_c(self) -> float:
+        return self.share + (1.0 - self.share) * self.law.mean_c
+
+    def log_nodes(self) -> Nodes:
+        c, log_p = self.law.log_nodes()
+        with np.errstate(divide="ignore"):
+            return np.append(c, 1.0), np.append(log_p + np.log1p(-self.share), np.log(self.share))
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        weights = self.law.sample(n, rng)
+        weights[rng.random(n) < self.share] = np.eye(1, weights.shape[1])
+        return weights
+
+
+def laws_of(mix: Law | Sequence[Law] | None, n_classes: int) -> list[Law]:
+    """One law a class from one law for all, a list of laws, or None (no mixing)."""
+    if mix is None:
+        return [NoMix()] * n_classes
+    if isinstance(mix, Law):
+        return [mix] * n_classes
+    laws = list(mix)
+    if len(laws) != n_classes or not all(isinstance(law, Law) for law in laws):
+        raise ValueError(
+            f"mix must be one law or {n_classes} laws, one a class, got {mix!r}; use FixedLambda, NoMix, ..."
+        )
+    return laws
+
+
+def mix_within_class(
+    X: ArrayLike, y: ArrayLike, mix: Law | Sequence[Law] | None, rng: np.random.Generator, *, copies: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Same-class mixes of a finite sample: each sample is mixed with partners drawn from its class.
+
+    Partners are drawn with replacement, so with n_y samples in a class a uniform m-way mix has
+    ``E c = 1/m + (m - 1)/(m n_y)`` instead of 1/m.
+
+    Args:
+        X: samples [n, d]; y: labels [n].
+        mix: one law, or one a class.
+        copies: independent mixes of every sample.
+
+    Returns:
+        ``X~ [copies * n, d]`` and its labels.
+    """
+    data = as_array("X", X, ndim=2)
+    labels = as_labels("y", y, len(data))
+    as_count("copies", copies)
+    laws = laws_of(mix, int(labels.max()) + 1)
+    mixed = np.empty((copies, *data.shape))
+    for k in np.unique(labels):
+        own = np.flatnonzero(labels == k)
+        for copy in range(copies):
+            weights = laws[k].sample(len(own), rng)
+            total = weights[:, :1] * data[own]
+            for j in range(1, weights.shape[1]):
+                total += weights[:, j : j + 1] * data[rng.choice(own, len(own))]
+            mixed[copy, own] = total
+    return mixed.reshape(-1, data.shape[1]), np.tile(labels, copies)
+
+
+@cache
+def _beta_nodes(a: float, n: int = 400) -> Nodes:
+    """Gauss-Jacobi in x = 2 lambda - 1, folded at 0: c = (1 + x^2)/2 does not see the sign."""
+    x, p = roots_jacobi(n, a - 1.0, a - 1.0)
+    half = x > 0
+    return (1.0 + x[half] ** 2) / 2.0, np.log(p[half] / p[half].sum())
+
+
+@cache
+def _dirichlet_nodes(m: int, a: float, n: int = 768, replicates: int = 4096, bins: int = 4000) -> Nodes:
+    """Stratified on the largest weight x, which governs the tail of c and which plain sampling would miss.
+
+    ``E f(c) = m int beta(x; a, (m-1) a) E[f(x^2 + (1-x)^2 c'); x is the largest] dx`` with c' of the other m - 1
+    weights,
+    here a fixed sample of them. Gauss-Legendre in log x; above x = 1/2 Gauss-Jacobi if the density may blow up at 1.
+    """
+    rest = np.random.default_rng(0).dirichlet(np.full(m - 1, a), replicates)
+    rest_c, rest_top = (rest**2).sum(1), rest.max(1)
+    rest_c *= (a + 1.0) / ((m - 1) * a + 1.0) / rest_c.mean()  # its mean is known exactly
+    power = (m - 1) * a - 1.0  # the density is x^(a-1) (1-x)^power
+    split = 0.5 if power < 20.0 else 1.0  # a steep power needs no care at 1, and would overflow the Jacobi weights
+    s, low = roots_legendre(n)
+    span = np.log(m * split)
+    x = np.exp(-np.log(m) + span * (s + 1.0) / 2.0)
+    log_p = np.log(low * span / 2.0) + a * np.log(x) + power * np.log1p(-x)
+    if split < 1.0:
+        t, high = roots_jacobi(n // 4, power, 0.0)
+        top = (3.0 + t) / 4.0
+        log_p = np.append(log_p, np.log(high) - (power + 1.0) * np.log(4.0) + (a - 1.0) * np.log(top))
+        x = np.append(x, top)
+    x = x[:, None]
+    largest = (1.0 - x) * rest_top <= x
+    c = (x**2 + (1.0 - x) ** 2 * rest_c)[largest]
+    log_p = np.broadcast_to(log_p[:, None], largest.shape)[largest]
+    order = np.argsort(c)
+    c, log_p = c[order], log_p[order]
+    starts = np.flatnonzero(np.diff(np.floor(bins * np.log(c) / np.log(m)), prepend=-np.inf))
+    peak = np.maximum.reduceat(log_p, starts)  # far tails underflow any common scale, so each bin has its own
+    p = np.exp(log_p - np.repeat(peak, np.diff(starts, append=len(c))))
+    weight = np.add.reduceat(p, starts)
+    c, log_p = np.add.reduceat(p * c, starts) / weight, peak + np.log(weight)
+    log_p -= logsumexp(log_p)
+    p, centred = np.exp(log_p), c - (a + 1.0) / (m * a + 1.0)
+    body = np.clip(centred, None, 4.0 * np.sqrt(p @ centred**2))
+    body -= p @ body
+    return c, log_p + np.log1p(-(p @ centred) / (p @ (centred * body)) * body)  # makes E c exact, and leaves the tail

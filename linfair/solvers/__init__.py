@@ -1,0 +1,4 @@
+"""Optimal linear classifiers: closed forms, convex programs with certificates, direct solvers, local search.
+
+Each module imports on its own, and none loads cvxpy before a convex program is solved.
+"""

@@ -1,0 +1,122 @@
+"""Three exact cures for two isotropic classes: reweight, re-margin, mix the easy class. Each ends at the equaliser.
+
+All move the trained threshold to ``u = v = a = tau / (K + 1)``, where both class risks are ``Phi(-a)``, the least
+worst-class
+risk. What training returns is that point only while it is the *global* optimum of its own training problem, so every
+answer carries that flag. Notation as in ``solvers.closed_form``; Lam = log(K / r).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtr
+
+from linfair.solvers._blocks import blockwise
+from linfair.solvers.closed_form import constant_risk
+
+
+@dataclass(frozen=True, eq=False)
+class Equaliser:
+    """A cure on a grid of problems.
+
+    ``value``: the setting that equalises (NaN where none exists); ``risk``: the common robust class risk it leads to;
+    ``feasible``: whether the setting exists; ``interior_optimal``: whether training with it returns the equaliser
+    rather than a
+    constant classifier.
+    """
+
+    value: np.ndarray
+    risk: np.ndarray
+    feasible: np.ndarray
+    interior_optimal: np.ndarray
+
+
+def reweight(tau: ArrayLike, K: ArrayLike, r: ArrayLike = 1.0) -> Equaliser:
+    """Class weights in the loss: ``value = W_+ / W_- = K / r`` makes the stationary point the equaliser at every tau
+    > 0.
+
+    The reweighted problem has prior ratio K, and returns that point iff ``Phi(-a) <= 1 / (1 + max(K, 1/K))``, for K >
+    1 that
+    is ``tau >= (K + 1) Phi^{-1}(K / (K + 1))``.
+    """
+
+    def solve(tau, K, r):
+        risk = ndtr(-tau / (K + 1.0))
+        return K / r + 0.0 * tau, risk, (tau > 0.0) & (K > 0.0), (tau > 0.0) & (risk <= constant_risk(K, K))
+
+    return _equaliser(solve, tau, K, r)
+
+
+def remargin(tau: ArrayLike, K: ArrayLike, r: ArrayLike = 1.0) -> Equaliser:
+    """A larger training radius for class "+": ``value = a - sqrt(a^2 - 2 Lam)``, extra radius in sds of class "+".
+
+    In the units of x the extra radius is ``value * sigma_+ / g``, ``g = ||w||_* / ||w||_2`` (g = 1 for l2). Feasible
+    iff
+    ``a^2 >= 2 Lam``; negative (a smaller radius) for r > K. It holds while the larger radius does not turn the
+    direction:
+    always for l2, and for equal ``|delta_j|`` under linf.
+    """
+
+    def solve(tau, K, r):
+        a, Lam = tau / (K + 1.0), np.log(K / r)
+        extra = a - np.sqrt(a * a - 2.0 * Lam)
+        feasible = (tau > 0.0) & (a * a >= 2.0 * Lam)
+        training = (ndtr(-a) + r * ndtr(extra - a)) / (1.0 + r)
+        return np.where(feasible, extra, np.nan), ndtr(-a), feasible, feasible & (training <= constant_risk(K, r))
+
+    return _equaliser(solve, tau, K, r)
+
+
+def mix_easy(tau: ArrayLike, K: ArrayLike, r: ArrayLike = 1.0) -> Equaliser:
+    """Same-class mixing of class "-" only: ``value = c_- = 1/y``, ``y = -W_{-1}(-a^2 exp(-a^2) (r/K)^2) / a^2``.
+
+    Here class "-" is the easy one (r <= K); a two-way mix reaches ``c_- >= 1/2`` only, with weight
+    :func:`two_way_lambda`.
+    """
+
+    def solve(tau, K, r):
+        a2, Lam = (tau / (K + 1.0)) ** 2, np.log(K / r)
+        feasible = (tau > 0.0) & (Lam >= 0.0)
+        c = np.where(Lam == 0.0, 1.0, a2 / _minus_w(a2 - np.log(a2) + 2.0 * Lam))
+        c = np.where(feasible, c, np.nan)
+        a = np.sqrt(a2)
+        training = (ndtr(-a / np.sqrt(c)) + r * ndtr(-a)) / (1.0 + r)
+        return c, ndtr(-a), feasible, feasible & (training <= constant_risk(K / np.sqrt(c), r))
+
+    return _equaliser(solve, tau, K, r)
+
+
+def two_way_lambda(c: ArrayLike) -> np.ndarray:
+    """The larger weight of a two-way mix with ``lam^2 + (1 - lam)^2 = c``; NaN for c outside [1/2, 1]."""
+    c = np.asarray(c, float)
+    with np.errstate(invalid="ignore"):
+        return np.where((c >= 0.5) & (c <= 1.0), (1.0 + np.sqrt(2.0 * c - 1.0)) / 2.0, np.nan)[()]
+
+
+def lambert_w_minus1(s: ArrayLike) -> np.ndarray:
+    """``W_{-1}(-exp(-s))`` for s >= 1, the lower real branch of ``w exp(w) = x``, without forming an x that underflows.
+
+    Relative error below 1e-14 away from the branch point s = 1, where it grows like the square root of rounding.
+    """
+    (value,) = blockwise(lambda s: (-_minus_w(s),), {"s": s}, (float,))
+    return value
+
+
+def _minus_w(s: np.ndarray) -> np.ndarray:
+    """The root t >= 1 of ``t - log t = s``: Newton from a starting point above it converges from above, as the left
+    side is convex.
+    """
+    d = np.sqrt(2.0 * (s - 1.0))
+    t = 1.0 + d + d * d / 3.0  # the series at the branch point overestimates everywhere
+    t = np.where(s > 3.0, s + np.log(s) * (1.0 + 1.0 / (s - 1.0)), t)
+    for _ in range(4):
+        t = np.where(t > 1.0, t * (np.log(t) + s - 1.0) / (t - 1.0), t)
+    return t
+
+
+def _equaliser(solve, tau: ArrayLike, K: ArrayLike, r: ArrayLike) -> Equaliser:
+    arguments = {"tau": tau, "K": K, "r": r}
+    return Equaliser(*blockwise(solve, arguments, (float, float, bool, bool), positive=("K", "r")))

@@ -1,0 +1,55 @@
+"""What every solver returns: the classifier, its exact risks, the objective, a certified gap and a status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from linfair.linear import ClassRisks, LinearClassifier
+
+
+class Status(IntEnum):
+    """How an answer is to be read. Mathematical impossibilities are statuses; exceptions are for malformed input.
+
+    An integer, so that a grid of problems has an array of statuses.
+    """
+
+    OPTIMAL = 0
+    """The classifier attains the optimum, within ``Solution.gap`` where one is certified."""
+
+    CONSTANT_OPTIMAL = 1
+    """No proper hyperplane beats predicting one class for everything: w = 0, risks 0 and 1."""
+
+    NOT_ROBUSTLY_SEPARABLE = 2
+    """The attack can make the class laws meet: no hyperplane has a robust risk below 1/2 in both classes."""
+
+    ROBUSTLY_SEPARABLE = 3
+    """The infimum of a loss is approached only as w grows without bound; the classifier is the limit direction."""
+
+    INACCURATE = 4
+    """The solver stopped early: the answer is feasible and its gap honest, but the gap is not small."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """An optimum with what is known about it.
+
+    Attributes:
+        classifier: the optimal classifier; None when there is none to give.
+        risks: its exact class risks on the Gaussian model that was solved; None for problems on samples.
+        objective: value of the minimised objective at the classifier (each solver's docstring says which).
+        gap: certified bound on ``objective - optimum``; None when nothing is certified (local solvers).
+        status: see :class:`Status`.
+        method: which algorithm ran, in words.
+        info: further numbers by name (certificates, iterations); each solver lists its own.
+    """
+
+    classifier: LinearClassifier | None
+    risks: ClassRisks | None
+    objective: float
+    gap: float | None
+    status: Status
+    method: str
+    info: Mapping[str, Any] = field(default_factory=dict)
