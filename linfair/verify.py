@@ -1,0 +1,126 @@
+"""``linfair verify``: every theorem and every limit of a claim, analytic value beside empirical twin.
+
+A row passes if ``|z| < 4.5``, or the values are equal where the standard error is 0, and the statement holds for the
+analytic
+values. Trained twins are compared with the population minimiser of their own loss; where there is none to compare
+with, the
+verdict is on the sign and the row says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Sequence
+
+from linfair.theory import THEOREMS, Comparison, Report, Theorem
+from linfair.theory.theorem import DEFAULT_N
+
+HEADER = ("id", "quantity", "analytic", "empirical", "+- se", "z", "twin", "verdict")
+NUMBERS = (2, 3, 4, 5)  # columns that align right
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0 if every verdict passes, 1 if one fails, 2 for bad arguments."""
+    parser = argparse.ArgumentParser(prog="linfair verify", description="Check every theorem against samples.")
+    parser.add_argument("--only", action="append", metavar="ID", help="this theorem only (may be repeated)")
+    parser.add_argument("--n", type=int, default=DEFAULT_N, help="samples a class, roughly (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all samples (default %(default)s)")
+    parser.add_argument("--all", action="store_true", help="a row for every compared quantity, not one a theorem")
+    parser.add_argument("--json", action="store_true", help="everything as JSON on standard output")
+    options = parser.parse_args(argv)
+    unknown = sorted(set(options.only or ()) - set(THEOREMS))
+    if unknown:
+        return _refuse(f"--only must name theorems, got {', '.join(unknown)}; known are {', '.join(THEOREMS)}")
+    if options.n < 100:
+        return _refuse(f"--n must be at least 100, got {options.n}; standard errors need samples")
+    if options.seed < 0:
+        return _refuse(f"--seed must be >= 0, got {options.seed}; pass a whole number")
+    began = time.perf_counter()
+    chosen = [THEOREMS[i] for i in options.only] if options.only else list(THEOREMS.values())
+    reports = [theorem.check(options.n, options.seed) for theorem in _progress(chosen)]
+    passed = all(report.passed for report in reports)
+    if options.json:
+        print(json.dumps({"n": options.n, "seed": options.seed, "passed": passed, "reports": [*map(as_json, reports)]}))
+        return 0 if passed else 1
+    for kind, title in (("theorem", "Theorems"), ("limit", "Limits of the claims")):
+        rows = [row for r in reports if r.theorem.kind == kind for row in _rows(r, options.all)]
+        if rows:
+            print(f"{title}\n{_table(rows)}\n")
+    failed = [report.theorem.id for report in reports if not report.passed]
+    limits = sum(report.theorem.kind == "limit" for report in reports)
+    print(
+        f"{len(reports) - len(failed)} passed, {len(failed)} failed: {len(reports) - limits} theorems and {limits} limits "
+        f"of claims, n = {options.n}, seed = {options.seed}, {time.perf_counter() - began:.0f} s"
+    )
+    if failed:
+        print("failed: " + ", ".join(failed))
+    return 0 if passed else 1
+
+
+def as_json(report: Report) -> dict:
+    """One report as JSON types; an infinite z (a wrong value at zero error) becomes null."""
+    theorem = report.theorem
+    return {
+        "id": theorem.id,
+        "kind": theorem.kind,
+        "title": theorem.title,
+        "twin": theorem.twin,
+        "passed": report.passed,
+        "statement_holds": report.statement_holds,
+        "analytic": dict(report.values),
+        "comparisons": [
+            {
+                "quantity": c.name,
+                "analytic": c.analytic,
+                "empirical": c.empirical,
+                "se": c.se,
+                "z": c.z if math.isfinite(c.z) else None,
+                "passed": c.passed,
+            }
+            for c in report.comparisons
+        ],
+    }
+
+
+def _rows(report: Report, every: bool) -> Iterable[tuple[str, ...]]:
+    """The first quantity stands for the theorem; the verdict is that of all of its quantities and of the statement."""
+    shown = report.comparisons if every else report.comparisons[:1]
+    for i, c in enumerate(shown):
+        verdict = "pass" if (c.passed if every else report.passed) else "FAIL"
+        if not report.statement_holds:
+            verdict = "FAIL (statement)"
+        yield (report.theorem.id if i == 0 else "", c.name, *_numbers(c, report.theorem), report.theorem.twin, verdict)
+
+
+def _numbers(c: Comparison, theorem: Theorem) -> tuple[str, str, str, str]:
+    z = "sign" if theorem.twin == "trained, sign only" else "equal" if c.se == 0 and c.passed else f"{c.z:.2f}"
+    return f"{c.analytic:.6f}", f"{c.empirical:.6f}", f"{c.se:.6f}", z
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[i]) for row in [HEADER, *rows]) for i in range(len(HEADER))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = (c.rjust(w) if i in NUMBERS else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([line(HEADER), "  ".join("-" * w for w in widths), *map(line, rows)])
+
+
+def _progress(theorems: list[Theorem]) -> Iterable[Theorem]:
+    from tqdm import tqdm
+
+    return tqdm(theorems, unit="theorem", leave=False, disable=not sys.stderr.isatty())
+
+
+def _refuse(message: str) -> int:
+    print(f"linfair verify: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
