@@ -38,6 +38,10 @@ class ClassGaussians:
     def __init__(self, means: ArrayLike, covs: ArrayLike, priors: ArrayLike | None = None) -> None:
         means = as_array("means", means, ndim=2)
         n_classes, dim = means.shape
+        if dim == 0:
+            raise ValueError(
+                f"means must have at least 1 feature, got shape {means.shape}; pass an array of shape (C, d)"
+            )
         if n_classes < 2:
             raise ValueError(f"means must hold at least 2 classes, got {n_classes}; pass an array of shape (C, d)")
         covs = as_array("covs", covs)
@@ -131,6 +135,8 @@ class ClassGaussians:
     def pair(self, minus: int, plus: int) -> ClassGaussians:
         """The two-class problem of class ``minus`` (index 0) against class ``plus`` (index 1)."""
         own = [minus, plus]
+        if minus == plus or not all(0 <= k < self.n_classes for k in own):
+            raise ValueError(f"the pair must be two classes in 0..{self.n_classes - 1}, got {own}; pick two")
         return ClassGaussians(self.means[own], self.covs[own], self.priors[own] / self.priors[own].sum())
 
     @cached_property

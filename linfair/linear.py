@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import log_ndtr, logsumexp
 
-from linfair._check import as_array, as_labels
+from linfair._check import as_array, as_labels, as_priors
 from linfair._union import log_union
 from linfair.mixing import Law, laws_of
 from linfair.norms import NATURAL, Threat
@@ -58,7 +58,7 @@ class ClassRisks:
 
     def average(self, priors: ArrayLike) -> float:
         """``sum_y pi_y R_y``."""
-        return float(np.asarray(priors, float) @ self.value)
+        return float(as_priors(priors, len(self.log_value)) @ self.value)
 
 
 @dataclass(frozen=True)

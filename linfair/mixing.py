@@ -196,7 +196,7 @@ def laws_of(mix: Law | Sequence[Law] | None, n_classes: int) -> list[Law]:
         return [NoMix()] * n_classes
     if isinstance(mix, Law):
         return [mix] * n_classes
-    laws = list(mix)
+    laws = list(mix) if isinstance(mix, Sequence) else []
     if len(laws) != n_classes or not all(isinstance(law, Law) for law in laws):
         raise ValueError(
             f"mix must be one law or {n_classes} laws, one a class, got {mix!r}; use FixedLambda, NoMix, ..."
@@ -238,10 +238,18 @@ def mix_within_class(
 
 @cache
 def _beta_nodes(a: float, n: int = 400) -> Nodes:
-    """Gauss-Jacobi in x = 2 lambda - 1, folded at 0: c = (1 + x^2)/2 does not see the sign."""
-    x, p = roots_jacobi(n, a - 1.0, a - 1.0)
-    half = x > 0
-    return (1.0 + x[half] ** 2) / 2.0, np.log(p[half] / p[half].sum())
+    """Quadrature in x = 2 lambda - 1 >= 0, density ``(1 - x^2)^(a-1)``: c = (1 + x^2)/2 does not see the sign.
+
+    Gauss-Jacobi, which takes the singular ends of a < 1; Gauss-Legendre over 14 sds where a large a would overflow it.
+    """
+    if a <= 50.0:
+        x, p = roots_jacobi(n, a - 1.0, a - 1.0)
+        x, log_p = x[x > 0], np.log(p[x > 0])
+    else:
+        s, p = roots_legendre(n)
+        x = (s + 1.0) / 2.0 * min(14.0 / np.sqrt(2.0 * a + 1.0), 1.0)
+        log_p = np.log(p) + (a - 1.0) * np.log1p(-x * x)
+    return (1.0 + x**2) / 2.0, log_p - logsumexp(log_p)
 
 
 @cache

@@ -23,7 +23,7 @@ def _l1_ball(x: np.ndarray, radius: float) -> np.ndarray:
         return x.copy()
     ordered = np.sort(magnitude)[::-1]
     levels = (np.cumsum(ordered) - radius) / np.arange(1, len(x) + 1)
-    theta = levels[np.nonzero(ordered > levels)[0][-1]]
+    theta = levels[np.flatnonzero(ordered >= levels)[-1]]
     return np.sign(x) * np.maximum(magnitude - theta, 0.0)
 
 
@@ -146,13 +146,22 @@ class Threat:
         """What a unit radius takes from the score of weights ``w [..., d]``: ``||w||_q``, or ``||P w||_q`` under a
         lift.
         """
-        return self.ball.dual_of(w if self.lift is None else w @ self.lift.T)
+        return self.ball.dual_of(w if self.lift is None else w @ self._basis(w).T)
 
     def worst_shift(self, w: np.ndarray) -> np.ndarray:
         """The unit-radius shift of the features that raises ``w.z`` most, [d]: ``w.worst_shift(w) = dual_norm(w)``."""
         if self.lift is None:
             return self.ball.dual_maximiser(w)
-        return self.ball.dual_maximiser(self.lift @ w) @ self.lift
+        lift = self._basis(w)
+        return self.ball.dual_maximiser(lift @ w) @ lift
+
+    def _basis(self, w: np.ndarray) -> np.ndarray:
+        assert self.lift is not None
+        if self.lift.shape[1] != w.shape[-1]:
+            raise ValueError(
+                f"lift must have {w.shape[-1]} columns, one a feature of w, got shape {self.lift.shape}; transpose it?"
+            )
+        return self.lift
 
 
 NATURAL = Threat("l2", 0.0)

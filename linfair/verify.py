@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = [report.theorem.id for report in reports if not report.passed]
     limits = sum(report.theorem.kind == "limit" for report in reports)
     print(
-        f"{len(reports) - len(failed)} passed, {len(failed)} failed: {len(reports) - limits} theorems and {limits} limits "
-        f"of claims, n = {options.n}, seed = {options.seed}, {time.perf_counter() - began:.0f} s"
+        f"{len(reports) - len(failed)} passed, {len(failed)} failed: {len(reports) - limits} theorems and {limits} "
+        f"limits of claims, n = {options.n}, seed = {options.seed}, {time.perf_counter() - began:.0f} s"
     )
     if failed:
         print("failed: " + ", ".join(failed))
@@ -98,7 +98,9 @@ def _rows(report: Report, every: bool) -> Iterable[tuple[str, ...]]:
 
 def _numbers(c: Comparison, theorem: Theorem) -> tuple[str, str, str, str]:
     z = "sign" if theorem.twin == "trained, sign only" else "equal" if c.se == 0 and c.passed else f"{c.z:.2f}"
-    return f"{c.analytic:.6f}", f"{c.empirical:.6f}", f"{c.se:.6f}", z
+    shown = (f"{value:.6f}" for value in (c.analytic, c.empirical, c.se))
+    analytic, empirical, se = ("0.000000" if text == "-0.000000" else text for text in shown)
+    return analytic, empirical, se, z
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:

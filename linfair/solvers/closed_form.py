@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import logsumexp, ndtr
 
-from linfair._check import AssumptionError, as_fraction
+from linfair._check import AssumptionError, as_array, as_positive
 from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.mixing import Law, laws_of
@@ -39,6 +39,7 @@ def direction(delta: np.ndarray, threat: Threat) -> tuple[np.ndarray, float]:
         raise AssumptionError(
             f"the closed-form direction needs an attack on the features themselves, got a lifted {threat.norm} threat"
         )
+    delta = as_array("delta", delta, ndim=1)
     ebar, ball = float(threat.radii(2).sum()), threat.ball
     if ball.of(delta) > ebar:
         w = delta - ball.project(delta, ebar)
@@ -242,6 +243,8 @@ def random_optimum(tau: float, K: float, r: float, law: Law) -> RandomOptimum:
     Raises:
         AssumptionError: no stationary threshold exists (disc < 0 for the law's largest c).
     """
+    for name, value in (("K", K), ("r", r)):
+        as_positive(name, value)
     c, log_p = law.log_nodes()
     Lam = np.log(K / r)
     log_c = np.log(c)
@@ -320,7 +323,7 @@ def optimal_classifier(
 
 def minimax_risk(tau: ArrayLike, K: ArrayLike) -> np.ndarray:
     """The least worst-class robust risk, ``Phi(-tau / (K + 1))`` for tau > 0: both classes pay it."""
-    return ndtr(-np.asarray(tau, float) / (np.asarray(K, float) + 1.0))
+    return ndtr(-as_array("tau", tau) / (as_positive("K", K) + 1.0))
 
 
 def fairness_constrained(tau: float, K: float, r: float, delta: float) -> tuple[float, float]:
@@ -334,7 +337,8 @@ def fairness_constrained(tau: float, K: float, r: float, delta: float) -> tuple[
     Raises:
         AssumptionError: tau <= 0, or the constant classifier is optimal.
     """
-    as_fraction("delta", delta)
+    if not 0.0 <= delta < 1.0:
+        raise ValueError(f"delta must lie in [0, 1), got {delta}; it bounds |R_+ - R_-|")
     best = optimum(tau, K, r)
     if best.status != Status.OPTIMAL:
         raise AssumptionError(

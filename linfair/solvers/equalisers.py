@@ -22,7 +22,8 @@ from linfair.solvers.closed_form import constant_risk
 class Equaliser:
     """A cure on a grid of problems.
 
-    ``value``: the setting that equalises (NaN where none exists); ``risk``: the common robust class risk it leads to;
+    ``value``: the setting that equalises; ``risk``: the common robust class risk it leads to (both NaN where none
+    exists);
     ``feasible``: whether the setting exists; ``interior_optimal``: whether training with it returns the equaliser
     rather than a
     constant classifier.
@@ -45,7 +46,8 @@ def reweight(tau: ArrayLike, K: ArrayLike, r: ArrayLike = 1.0) -> Equaliser:
 
     def solve(tau, K, r):
         risk = ndtr(-tau / (K + 1.0))
-        return K / r + 0.0 * tau, risk, (tau > 0.0) & (K > 0.0), (tau > 0.0) & (risk <= constant_risk(K, K))
+        feasible = (tau > 0.0) & (K > 0.0)
+        return K / r + 0.0 * tau, risk, feasible, feasible & (risk <= constant_risk(K, K))
 
     return _equaliser(solve, tau, K, r)
 
@@ -65,7 +67,7 @@ def remargin(tau: ArrayLike, K: ArrayLike, r: ArrayLike = 1.0) -> Equaliser:
         extra = a - np.sqrt(a * a - 2.0 * Lam)
         feasible = (tau > 0.0) & (a * a >= 2.0 * Lam)
         training = (ndtr(-a) + r * ndtr(extra - a)) / (1.0 + r)
-        return np.where(feasible, extra, np.nan), ndtr(-a), feasible, feasible & (training <= constant_risk(K, r))
+        return extra, ndtr(-a), feasible, feasible & (training <= constant_risk(K, r))
 
     return _equaliser(solve, tau, K, r)
 
@@ -81,7 +83,6 @@ def mix_easy(tau: ArrayLike, K: ArrayLike, r: ArrayLike = 1.0) -> Equaliser:
         a2, Lam = (tau / (K + 1.0)) ** 2, np.log(K / r)
         feasible = (tau > 0.0) & (Lam >= 0.0)
         c = np.where(Lam == 0.0, 1.0, a2 / _minus_w(a2 - np.log(a2) + 2.0 * Lam))
-        c = np.where(feasible, c, np.nan)
         a = np.sqrt(a2)
         training = (ndtr(-a / np.sqrt(c)) + r * ndtr(-a)) / (1.0 + r)
         return c, ndtr(-a), feasible, feasible & (training <= constant_risk(K / np.sqrt(c), r))
@@ -118,5 +119,9 @@ def _minus_w(s: np.ndarray) -> np.ndarray:
 
 
 def _equaliser(solve, tau: ArrayLike, K: ArrayLike, r: ArrayLike) -> Equaliser:
+    def masked(tau, K, r):
+        value, risk, feasible, interior = solve(tau, K, r)
+        return np.where(feasible, value, np.nan), np.where(feasible, risk, np.nan), feasible, interior
+
     arguments = {"tau": tau, "K": K, "r": r}
-    return Equaliser(*blockwise(solve, arguments, (float, float, bool, bool), positive=("K", "r")))
+    return Equaliser(*blockwise(masked, arguments, (float, float, bool, bool), positive=("K", "r")))

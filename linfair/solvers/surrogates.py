@@ -15,9 +15,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
-from scipy.special import erfcx, ndtr, roots_hermitenorm
+from scipy.special import erfcx, logsumexp, roots_hermitenorm, roots_legendre
 
-from linfair._check import AssumptionError
+from linfair._check import AssumptionError, as_array
 from linfair.solvers._blocks import blockwise
 from linfair.solvers.closed_form import threshold
 
@@ -32,16 +32,20 @@ class Margins(NamedTuple):
     rho_sigma: np.ndarray
 
 
-def hazard_excess(t: np.ndarray) -> np.ndarray:
+def hazard_excess(t: ArrayLike) -> np.ndarray:
     """``haz(t) - t`` with the normal hazard ``haz(t) = phi(t) / Phi(-t)``; a continued fraction above t = 20."""
-    safe = np.minimum(t, 20.0)
-    excess = np.sqrt(2.0 / np.pi) / erfcx(safe / np.sqrt(2.0)) - safe
+    return _hazard(as_array("t", t))[1]
+
+
+def _hazard(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The hazard and its excess over t, each without cancellation."""
+    hazard = np.sqrt(2.0 / np.pi) / erfcx(np.minimum(t, 20.0) / np.sqrt(2.0))
     if np.max(t) <= 20.0:
-        return excess
+        return hazard, hazard - t
     tail = t
     for k in range(6, 0, -1):  # 1 / (t + 2 / (t + 3 / (t + ...)))
         tail = t + (k + 1) / tail
-    return np.where(t > 20.0, 1.0 / tail, excess)
+    return np.where(t > 20.0, t + 1.0 / tail, hazard), np.where(t > 20.0, 1.0 / tail, hazard - t)
 
 
 def inverse_hazard(y: ArrayLike) -> np.ndarray:
@@ -53,9 +57,9 @@ def inverse_hazard(y: ArrayLike) -> np.ndarray:
 def _inverse_hazard(y: np.ndarray) -> np.ndarray:
     low = -np.sqrt(np.maximum(-2.0 * np.log(np.minimum(y, 0.35) * np.sqrt(2.0 * np.pi)), 0.0))
     t = np.where(y < 0.35, low, y - 1.0 / (y + 0.5))
-    for _ in range(8):
-        excess = hazard_excess(t)
-        t = t - np.log((t + excess) / y) / excess
+    for _ in range(6):
+        hazard, excess = _hazard(t)
+        t = t - np.log(hazard / y) / excess
     return t
 
 
@@ -70,7 +74,7 @@ def hinge(tau: ArrayLike, K: ArrayLike, c: ArrayLike = 1.0) -> Margins:
     def solve(tau, K, c):
         root = np.sqrt(c)
         t = _inverse_hazard(tau / (K + 1.0) / root)
-        h = (K + 1.0) * root * hazard_excess(t) / 2.0
+        h = (K + 1.0) * root * _hazard(t)[1] / 2.0
         return h + root * t, h / K + root * t, 1.0 / h
 
     return Margins(*blockwise(solve, {"tau": tau, "K": K, "c": c}, (float,) * 3, positive=("tau", "K", "c")))
@@ -102,58 +106,71 @@ def squared(tau: ArrayLike, K: ArrayLike) -> Margins:
     def solve(tau, K):
         return tau / 2.0, tau / (2.0 * K), (tau / 2.0) / (tau * tau / 4.0 + (1.0 + K * K) / 2.0)
 
-    return Margins(*blockwise(solve, {"tau": tau, "K": K}, (float,) * 3, positive=("K",)))
+    return Margins(*blockwise(solve, {"tau": tau, "K": K}, (float,) * 3, positive=("tau", "K")))
 
 
-def _hinge_mean(mean: float, sd: float) -> float:
-    z = (1.0 - mean) / sd
-    return (1.0 - mean) * float(ndtr(z)) + sd * float(np.exp(-z * z / 2.0)) / np.sqrt(2.0 * np.pi)
+def _log_shortfall(z: float) -> float:
+    """``log E max(0, x - z)`` for x ~ N(0, 1), also where it underflows: ``phi(z) (haz(z) - z) / haz(z)``."""
+    hazard, excess = _hazard(np.float64(z))
+    return float(-z * z / 2.0 - np.log(2.0 * np.pi) / 2.0 + np.log(excess) - np.log(hazard))
 
 
-def _quadrature(loss: Callable[[np.ndarray], np.ndarray]) -> Callable[[float, float], float]:
-    x, p = roots_hermitenorm(120)
-    p = p / p.sum()
-    return lambda mean, sd: float(p @ loss(mean + sd * x))
+_T, _T_WEIGHT = roots_legendre(400)
+_T, _LOG_T = 20.0 * (_T + 1.0), np.log(20.0 * _T_WEIGHT)
+_LOG_T = _LOG_T + np.log(np.log1p(np.exp(-_T)))
+_X, _X_WEIGHT = roots_hermitenorm(120)
+_LOG_X = np.log(_X_WEIGHT / _X_WEIGHT.sum())
 
 
-EXPECTED: dict[str, Callable[[float, float], float]] = {
-    "hinge": _hinge_mean,
-    "logistic": _quadrature(lambda m: np.logaddexp(0.0, -m)),
-    "exponential": lambda mean, sd: float(np.exp(min(-mean + sd * sd / 2.0, 700.0))),
-    "squared": lambda mean, sd: (1.0 - mean) ** 2 + sd * sd,
+def _log_logistic(mean: float, sd: float) -> float:
+    """``log E log(1 + exp(-m))``: Gauss-Hermite for narrow margins. For wide ones in two parts, ``max(0, -m)`` and
+    ``log(1 + exp(-|m|))``, the second integrated over its own width.
+    """
+    if sd < 1.0:
+        m = mean + sd * _X
+        return float(logsumexp(_LOG_X + np.where(m > 30.0, -m, np.log(np.logaddexp(0.0, -np.minimum(m, 30.0))))))
+    density = np.logaddexp(-(((_T - mean) / sd) ** 2) / 2.0, -(((_T + mean) / sd) ** 2) / 2.0)
+    near_zero = logsumexp(_LOG_T + density) - np.log(sd * np.sqrt(2.0 * np.pi))
+    return float(np.logaddexp(np.log(sd) + _log_shortfall(mean / sd), near_zero))
+
+
+LOG_EXPECTED: dict[str, Callable[[float, float], float]] = {
+    "hinge": lambda mean, sd: float(np.log(sd)) + _log_shortfall((mean - 1.0) / sd),
+    "logistic": _log_logistic,
+    "exponential": lambda mean, sd: -mean + sd * sd / 2.0,
+    "squared": lambda mean, sd: float(np.log((1.0 - mean) ** 2 + sd * sd)),
 }
-"""Expected loss of a margin ``N(mean, sd^2)``."""
+"""Log of the expected loss of a margin ``N(mean, sd^2)``: well separated classes have losses that underflow."""
 
 
 def minimise(
     tau: float, K: float, r: float = 1.0, *, loss: Loss = "logistic", c_minus: float = 1.0, c_plus: float = 1.0
 ) -> Margins:
-    """The population minimiser of any of the losses, numerically, with margins to about 1e-8: a convex problem in (s,
-    q).
+    """The population minimiser of any of the losses, numerically; margins are right to about 1e-7.
 
-    With ``s = rho sigma`` and ``q = s u`` the two margins have means q and ``s tau - q``; priors ratio r and any
-    fixed mixing.
+    With ``s = rho sigma`` and ``q = s u`` the two margins have means q and ``s tau - q``: a convex problem in (s, q).
+    Any priors and fixed mixing.
 
     Raises:
         AssumptionError: tau <= 0, where w = 0 is optimal for a robust margin loss.
         ValueError: an unknown loss.
     """
-    if loss not in EXPECTED:
-        raise ValueError(f"loss must be one of {', '.join(EXPECTED)}, got {loss!r}; pick one")
+    if loss not in LOG_EXPECTED:
+        raise ValueError(f"loss must be one of {', '.join(LOG_EXPECTED)}, got {loss!r}; pick one")
     if tau <= 0:
         raise AssumptionError(
             f"the surrogate minimiser needs tau > 0, got {tau:g}; the classes are not robustly separable"
         )
-    expected = EXPECTED[loss]
+    expected = LOG_EXPECTED[loss]
 
     def objective(x: np.ndarray) -> float:
         s, q = float(np.exp(x[0])), float(x[1])
         low = expected(s * q, s * np.sqrt(c_minus))
-        return (low + r * expected(s * (tau - q), s * K * np.sqrt(c_plus))) / (1.0 + r)
+        return float(np.logaddexp(low, np.log(r) + expected(s * (tau - q), s * K * np.sqrt(c_plus))))
 
     start = float(np.nan_to_num(threshold(tau, K, r, c_minus=c_minus, c_plus=c_plus)[0], nan=tau / (K + 1.0)))
-    options = {"xatol": 1e-11, "fatol": 1e-16, "maxiter": 4000}
-    starts = ([np.log(s), start] for s in (0.3, 1.0, 3.0, 10.0))
+    options = {"xatol": 1e-11, "fatol": 1e-15, "maxiter": 4000}
+    starts = ([np.log(s), start] for s in (0.3, 1.0, 3.0, tau / (K * max(c_minus, c_plus))))
     best = min((minimize(objective, x, method="Nelder-Mead", options=options) for x in starts), key=lambda f: f.fun)
     u = float(best.x[1])
     return Margins(np.float64(u), np.float64((tau - u) / K), np.exp(best.x[0]))

@@ -30,7 +30,11 @@ def threshold_erm(scores: ArrayLike, y: ArrayLike, weights: ArrayLike = (1.0, 1.
     x = np.concatenate([[-np.inf], x[order], [np.inf]])
     risk[1:-1][x[1:-2] == x[2:-1]] = np.inf  # no threshold separates equal scores
     k = int(risk.argmin())
-    return float(x[k] if np.isinf(x[k]) else x[k + 1] if np.isinf(x[k + 1]) else (x[k] + x[k + 1]) / 2.0)
+    low, high = x[k], x[k + 1]
+    if np.isinf(low) or np.isinf(high):
+        return float(low if np.isinf(low) else high)
+    middle = low + (high - low) / 2.0
+    return float(middle if middle < high else low)  # rounding must not cross the upper sample
 
 
 def robust_threshold_erm(

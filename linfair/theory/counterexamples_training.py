@@ -243,7 +243,7 @@ RATIO = limit(
     title="Well separated classes are treated equally",
     statement=(
         "True of the difference of risks, false of their ratio: R_+/R_- stays above K/r at every distance. At tau = "
-        "9, K = 2 the disparity is below 0.0004, and the hard class still fails more than twice as often."
+        "9, K = 2 the disparity is below 0.001, and the hard class still fails more than twice as often."
     ),
     setting=DAFA,
     assumptions=(K_ABOVE_1, TAU_POSITIVE),

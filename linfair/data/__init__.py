@@ -1,0 +1,119 @@
+"""Image data: what a data set is, and how the ones used here are read. Numpy only; nothing is downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """Data that cannot be used: missing, damaged, unsafe or unverified. One line with the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled images in a training and a test part.
+
+    Args:
+        train_images, test_images: whole numbers ``0..levels`` as uint8, [n, channels, height, width].
+        train_labels, test_labels: class indices [n].
+        class_names: one name a class.
+        name: short name, as in file names ("digits", "cifar10").
+        label: what figures and records call the data.
+        verified: True when the bytes are known to be the published ones.
+        suffix: what the data set adds to the file names of a result.
+        levels: the largest pixel value; :meth:`train` and :meth:`test` divide by it.
+    """
+
+    train_images: np.ndarray = field(repr=False)
+    train_labels: np.ndarray = field(repr=False)
+    test_images: np.ndarray = field(repr=False)
+    test_labels: np.ndarray = field(repr=False)
+    class_names: tuple[str, ...]
+    name: str
+    label: str
+    verified: bool
+    suffix: str
+    levels: int = 255
+    fingerprint: str = field(init=False)
+    """First 12 hex digits of the sha256 of all images and labels in their order."""
+
+    def __post_init__(self) -> None:
+        parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
+        object.__setattr__(self, "fingerprint", fingerprint(parts))
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.class_names)
+
+    def train(self) -> tuple[np.ndarray, np.ndarray]:
+        """Training pixels in [0, 1] as float64 [n, pixels], and their labels."""
+        return self._flat(self.train_images), self.train_labels
+
+    def test(self) -> tuple[np.ndarray, np.ndarray]:
+        """Test pixels in [0, 1] as float64 [n, pixels], and their labels."""
+        return self._flat(self.test_images), self.test_labels
+
+    def pooled(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both parts together, training part first: for cross-fitting on small data."""
+        (a, s), (b, t) = self.train(), self.test()
+        return np.concatenate([a, b]), np.concatenate([s, t])
+
+    def _flat(self, images: np.ndarray) -> np.ndarray:
+        return images.reshape(len(images), -1) / self.levels
+
+
+def fingerprint(arrays: Iterable[np.ndarray]) -> str:
+    """First 12 hex digits of the sha256 of shapes and contents; labels count as int64, images as uint8."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        fixed = np.ascontiguousarray(array, np.uint8 if array.ndim > 1 else "<i8")
+        digest.update(str(fixed.shape).encode())
+        digest.update(fixed.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def slug(label: str) -> str:
+    """A label as part of a file name: "CIFAR-10 (JPEG copy)" -> "cifar10-jpeg-copy"."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-").replace("cifar-10", "cifar10")
+
+
+def load_digits(seed: int = 0) -> Dataset:
+    """The embedded data set: 1,797 handwritten digits of 8 x 8 pixels in 17 grey levels, bundled with scikit-learn.
+
+    Split once, by class: a fifth of every class (rounded) is the test part, drawn with ``default_rng(seed)``.
+    """
+    from sklearn import datasets
+
+    bundle = datasets.load_digits()
+    images = bundle.images.astype(np.uint8)[:, None]  # pyright: ignore[reportAttributeAccessIssue]
+    labels = bundle.target.astype(np.int64)  # pyright: ignore[reportAttributeAccessIssue]
+    held_out = folds(labels, 5, np.random.default_rng(seed)) == 0
+    return Dataset(
+        images[~held_out],
+        labels[~held_out],
+        images[held_out],
+        labels[held_out],
+        class_names=tuple(str(k) for k in range(10)),
+        name="digits",
+        label="digits",
+        verified=True,
+        suffix="-digits",
+        levels=16,
+    )
+
+
+def folds(labels: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """A fold 0..k-1 for every sample; within each class the folds differ in size by at most one."""
+    counts = np.bincount(labels)
+    if k < 2 or counts[counts > 0].min() < k:
+        raise ValueError(f"k must lie in 2..{counts[counts > 0].min()} (the smallest class), got {k}; use fewer folds")
+    fold = np.empty(len(labels), np.int64)
+    for label in np.flatnonzero(counts):
+        own = rng.permutation(np.flatnonzero(labels == label))
+        fold[own] = np.arange(len(own)) % k
+    return fold

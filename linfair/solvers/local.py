@@ -1,0 +1,184 @@
+"""The average robust 0-1 risk by local minimisation from many starts: any covariances, norms and mixing laws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_ndtr, logsumexp
+
+from linfair._check import as_count
+from linfair.gaussian import ClassGaussians
+from linfair.linear import LinearClassifier
+from linfair.mixing import Law, laws_of
+from linfair.norms import Threat
+from linfair.solvers._pair import bridged, pair_of
+from linfair.solvers._smooth import smooth_dual_norm, solve_psd
+from linfair.solvers.fast import minimax_fair
+from linfair.solvers.solution import Solution, Status
+
+LOST = np.log(0.999)
+"""A classifier with a class risk above this (in logs) is on its way to a constant, not near a minimum of its own."""
+
+SAME = 1e-4
+"""Two minima whose unit directions and thresholds differ by less than this are one."""
+
+
+def average_risk(
+    model: ClassGaussians,
+    threat: Threat,
+    mix: Law | Sequence[Law] | None = None,
+    *,
+    starts: int = 8,
+    seed: int = 0,
+) -> Solution:
+    """A local minimum of the average robust 0-1 risk on the (mixed) training law, the best of many starts.
+
+        J(w, b) = sum_y pi_y E_c Phi(-z_y / sqrt(c)),   z_y = (s_y (w.mu_y + b) - eps_y ||w||_*) / sqrt(w' Sigma_y w).
+
+    J is not quasi-convex and may have several global minima (even two that favour opposite classes), so nothing is
+    certified here. Starts: the directions ``(a Sigma_+ + (1-a) Sigma_-)^{-1} (Delta - Proj Delta)``, the minimax
+    direction and random ones, each with every local minimum of J over its threshold. ``log J`` is descended by L-BFGS
+    with its analytic gradient; the kink of ``||w||_1`` is split into two nonnegative parts, those of other dual norms
+    are smoothed to 1e-7 of the norm.
+
+    Args:
+        model: two classes with priors. threat: norm, radii, lift.
+        mix: the mixing law of training, one for both classes or one each; None for no mixing.
+        starts: random directions to try besides the designed ones. seed: of those.
+
+    Returns:
+        Objective J (the training risk) and ``risks``, the robust class risks on the unmixed model. The two constant
+        classifiers compete: when one of them wins the status is CONSTANT_OPTIMAL, else OPTIMAL, which here means
+        locally. The gap is None. ``info["minima"]`` lists the distinct local minima found as (objective, classifier),
+        best first; ``info["constant"]`` is the risk of the better constant.
+    """
+    threat, delta, _ = pair_of(model, threat)
+    as_count("starts", starts, least=0)
+    problem = _AverageRisk(model, threat, mix)
+    minima: list[tuple[float, LinearClassifier]] = []
+    for w in _directions(model, threat, delta, starts, np.random.default_rng(seed)):
+        for b in problem.thresholds(w):
+            classifier = problem.descend(w, b)
+            if classifier is not None and not any(_same(classifier, other) for _, other in minima):
+                minima.append((problem.risk(classifier), classifier))
+    minima.sort(key=lambda m: m[0])
+    constant = float(model.priors.min())
+    method = "local, multi-start"
+    info = {"minima": tuple(minima), "constant": constant}
+    if not minima or minima[0][0] >= constant:
+        b = 1.0 if model.priors[1] >= model.priors[0] else -1.0
+        always = LinearClassifier(np.zeros(model.dim), np.array(b))
+        risks = always.class_risks(model, threat)
+        return Solution(always, risks, constant, None, Status.CONSTANT_OPTIMAL, method, info)
+    value, best = minima[0]
+    return Solution(best, best.class_risks(model, threat), value, None, Status.OPTIMAL, method, info)
+
+
+def _same(one: LinearClassifier, other: LinearClassifier) -> bool:
+    return bool(max(np.abs(one.w - other.w).max(), abs(one.b - other.b)) < SAME)
+
+
+def _directions(
+    model: ClassGaussians, threat: Threat, delta: np.ndarray, starts: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    stuck, rest = bridged(threat, delta, float(threat.radii(2).sum()))
+    goal = delta if stuck else rest
+    covs = model.full_covs()
+    if np.abs(goal).max() > 0.0:
+        yield goal
+        for a in (0.02, 0.25, 0.5, 0.75, 0.98):
+            yield solve_psd(a * covs[1] + (1.0 - a) * covs[0] + 1e-9 * np.trace(covs.sum(0)) * np.eye(model.dim), goal)
+    minimax = minimax_fair(model, threat).classifier
+    if minimax is not None:
+        yield minimax.w
+    for _ in range(starts):
+        yield rng.standard_normal(model.dim)
+
+
+class _AverageRisk:
+    """log J and its gradient at x = (w, b), means centred; J does not depend on the length of x."""
+
+    def __init__(self, model: ClassGaussians, threat: Threat, mix: Law | Sequence[Law] | None) -> None:
+        self.model, self.threat, self.mix = model, threat, mix
+        self.covs, self.radii = model.full_covs(), threat.radii(2)
+        self.centre = model.means.mean(0)
+        self.means = (model.means - self.centre) * np.array([[-1.0], [1.0]])  # signed: s_y mu_y
+        self.nodes = [law.nodes() for law in laws_of(mix, 2)]
+        self.split = threat.norm == "linf" and threat.lift is None and bool(self.radii.any())
+
+    def risk(self, classifier: LinearClassifier) -> float:
+        return classifier.class_risks(self.model, self.threat, self.mix).average(self.model.priors)
+
+    def log_risk(self, margins: np.ndarray) -> tuple[float, np.ndarray]:
+        """log J and its derivative in the two standardized margins."""
+        parts, slopes = [], []
+        for z, prior, (c, p) in zip(margins, self.model.priors, self.nodes, strict=True):
+            scaled = z / np.sqrt(c)
+            tails = log_ndtr(-scaled)
+            parts.append(np.log(prior * p) + tails)
+            slopes.append(-np.exp(-(scaled**2) / 2.0 - np.log(2.0 * np.pi) / 2.0 - tails) / np.sqrt(c))
+        total = float(logsumexp(np.concatenate(parts)))
+        return total, np.array([np.exp(part - total) @ slope for part, slope in zip(parts, slopes, strict=True)])
+
+    def value(
+        self, w: np.ndarray, b: float, norm: float, norm_slope: np.ndarray
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """log J, its gradient in (w, b) through the margins, and its derivative in ``||w||_*``, already in the
+        gradient.
+        """
+        rows = self.covs @ w
+        sds = np.sqrt(np.maximum(rows @ w, 1e-300))
+        z = (self.means @ w + np.array([-b, b]) - self.radii * norm) / sds
+        value, slope = self.log_risk(z)
+        slope = slope / sds
+        by_norm = -(slope @ self.radii)
+        gradient = slope @ self.means - (slope * z / sds) @ rows + by_norm * norm_slope
+        return value, np.append(gradient, slope[1] - slope[0]), by_norm
+
+    def thresholds(self, w: np.ndarray) -> list[float]:
+        """Every local minimum of J over b on a grid, for the direction w."""
+        norm, sds = float(self.threat.dual_norm(w)), np.maximum(self.model.sds(w), 1e-150)
+        ends = -(self.means @ w - self.radii * norm) * np.array([-1.0, 1.0])  # where each class margin vanishes
+        grid = np.linspace(ends.min() - 3.0 * sds.max(), ends.max() + 3.0 * sds.max(), 121)
+        margins = (self.means @ w - self.radii * norm)[:, None] + np.outer([-1.0, 1.0], grid)
+        margins /= sds[:, None]
+        values = np.array([self.log_risk(z)[0] for z in margins.T])
+        inner = (values[1:-1] < values[:-2]) & (values[1:-1] <= values[2:])
+        alive = log_ndtr(-margins.min(0)[1:-1]) < LOST
+        return [float(b) for b in grid[1:-1][inner & alive]]
+
+    def descend(self, w: np.ndarray, b: float) -> LinearClassifier | None:
+        """The local minimum below (w, b), with ``||w||_2 = 1``; None when the run ends in a constant."""
+        length = float(np.linalg.norm(w))
+        x = np.append(w, b) / length
+        options = {"maxiter": 500, "ftol": 0.0, "gtol": 1e-10}
+        if self.split:
+            x = np.concatenate([np.maximum(x[:-1], 0.0), x[-1:], np.maximum(-x[:-1], 0.0)])
+            d = len(w)
+            bounds = [(0.0, None)] * d + [(None, None)] + [(0.0, None)] * d
+            x = minimize(self._split_oracle, x, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+            x = np.append(x[:d] - x[d + 1 :], x[d])
+        else:
+            kinked = self.threat.norm != "l2" and self.radii.any()
+            for level in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7) if kinked else (1e-14,):
+                x = minimize(self._smooth_oracle, x, args=(level,), jac=True, method="L-BFGS-B", options=options).x
+                x = x / max(float(np.linalg.norm(x[:-1])), 1e-300)
+        length = float(np.linalg.norm(x[:-1]))
+        if not length > 1e-8 * abs(x[-1]) or not np.isfinite(x).all():
+            return None
+        w, b = x[:-1] / length, float(x[-1]) / length
+        classifier = LinearClassifier(w, np.array(b - w @ self.centre))
+        lost = classifier.class_risks(self.model, self.threat, self.mix).log_value.max() > LOST
+        return None if lost else classifier
+
+    def _smooth_oracle(self, x: np.ndarray, level: float) -> tuple[float, np.ndarray]:
+        norm = smooth_dual_norm(self.threat, x[:-1], level * float(np.linalg.norm(x[:-1])))
+        return self.value(x[:-1], float(x[-1]), norm.value, norm.gradient)[:2]
+
+    def _split_oracle(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        d = len(x) // 2
+        w = x[:d] - x[d + 1 :]
+        value, gradient, by_norm = self.value(w, float(x[d]), float(x[:d].sum() + x[d + 1 :].sum()), np.zeros(d))
+        return value, np.concatenate([gradient[:d] + by_norm, gradient[d:], by_norm - gradient[:d]])
