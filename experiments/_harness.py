@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import tyro
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from linfair import plotting, runs
@@ -143,7 +144,8 @@ def _compute(experiment: Experiment, config: Any, options: Options, data: Datase
     for cell in tqdm(cells, desc=experiment.name, unit="cell", disable=None, leave=False):
         if partial.get(cell) is None:
             start = time.perf_counter()
-            rows = experiment.compute(cell, config, *more)
+            with threadpool_limits(1):  # threads of many small products fight each other, and reorder sums
+                rows = experiment.compute(cell, config, *more)
             partial.add(cell, rows, time.perf_counter() - start)
     done = [entry for cell in cells if (entry := partial.get(cell))]
     rows = [row for entry in done for row in entry["rows"]]

@@ -12,7 +12,6 @@ from linfair.linear import LinearClassifier
 from linfair.norms import Threat
 from linfair.solvers.closed_form import direction, optimum
 from linfair.solvers.fast import robust_erm
-from linfair.solvers.solution import Solution
 from linfair.solvers.surrogates import minimise
 from linfair.solvers.zero_one import robust_threshold_erm
 
@@ -40,12 +39,6 @@ def logistic_loss(mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
 def train(loss: str, X: np.ndarray, y: np.ndarray, threat: Threat) -> LinearClassifier:
     """0-1: ERM of the threshold along the robust direction of the sample means. Logistic: robust ERM."""
     if loss == "logistic":
-        return given(robust_erm(X, y, threat))
+        return robust_erm(X, y, threat).classifier
     delta = X[y == 1].mean(0) - X[y == 0].mean(0)
     return robust_threshold_erm(X, y, direction(delta, threat)[0], threat)
-
-
-def given(solution: Solution) -> LinearClassifier:
-    """The classifier of a solution that has one."""
-    assert solution.classifier is not None
-    return solution.classifier

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from _draw import TRAINED, handles, twins
-from _twins import line, point, series
 from scipy.special import ndtr
 
+from _draw import TRAINED, handles, twins
 from _harness import run
+from _twins import line, point, series
 from linfair import plotting
 from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
@@ -39,7 +39,7 @@ class Config:
 
 QUICK = Config(seeds=(0, 1, 2, 3), n=4_000)
 HALF = FixedLambda(0.5)
-Trained = Callable[..., list[np.ndarray]]
+Trained = Callable[..., np.ndarray]
 
 
 def trainer(cfg: Config, salt: int) -> Trained:
@@ -49,7 +49,7 @@ def trainer(cfg: Config, salt: int) -> Trained:
         rngs = (np.random.default_rng([seed, salt]) for seed in cfg.seeds)
         return np.array([trained_margins(tau, K, 2 * cfg.n, rng, replicates=1, **how)[0] for rng in rngs])
 
-    return train  # pyright: ignore[reportReturnType]
+    return train
 
 
 def counted(cfg: Config, salt: int, f: LinearClassifier, model: ClassGaussians, threat: Threat = NATURAL) -> np.ndarray:
@@ -151,13 +151,13 @@ def easy_error(name: str, cfg: Config) -> list[Row]:
 def anisotropic(name: str, cfg: Config) -> list[Row]:
     model = ClassGaussians(np.array([[-1.0, -0.5], [1.0, 0.5]]), np.array([[1.0, 0.1], [1.0, 2.0]]))
     eps = np.linspace(0.0, 0.6, 25)
-    found = [average_risk(model, Threat("linf", float(x))).risks.disparity for x in eps]  # pyright: ignore
+    found = [average_risk(model, Threat("linf", float(x))).risks.disparity for x in eps]
     rows = line(name, "robust training", eps, found)
     for at in (0.0, 0.2, 0.4, 0.55):
         threat = Threat("linf", at)
         solution = average_risk(model, threat)
-        rate = counted(cfg, 6, solution.classifier, model, threat)  # pyright: ignore
-        rows.append(point(name, "robust training", at, rate[:, 1] - rate[:, 0], cfg.n, solution.risks.disparity))  # pyright: ignore
+        rate = counted(cfg, 6, solution.classifier, model, threat)
+        rows.append(point(name, "robust training", at, rate[:, 1] - rate[:, 0], cfg.n, solution.risks.disparity))
     return rows
 
 
@@ -167,7 +167,7 @@ def sign_flip(name: str, cfg: Config) -> list[Row]:
     natural = optimal_classifier(model).classifier
 
     def robust(x: float) -> LinearClassifier:
-        return optimal_classifier(model, Threat("l2", x)).classifier  # pyright: ignore[reportReturnType]
+        return optimal_classifier(model, Threat("l2", x)).classifier
 
     rows = []
     for curve, of in (("natural training", lambda _: natural), ("robust training", robust)):
@@ -275,7 +275,6 @@ def two_optima(name: str, cfg: Config) -> list[Row]:
     risks = np.array([best(a) for a in angle])
     rows = line(name, "average risk", np.degrees(angle), risks.mean(1))
     first = average_risk(model, NATURAL).classifier
-    assert first is not None
     w, b = first.w / np.linalg.norm(first.w), first.b / np.linalg.norm(first.w)
     for f in (LinearClassifier(w, b), LinearClassifier(w[::-1], -b)):
         rate = counted(cfg, 13, f, model).mean(1)

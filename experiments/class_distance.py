@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from _draw import handles, letters, log_ticks, twins
-from _isotropic import LOSSES, given, margins, plane, train
-from _twins import constant, line, point, series
 from scipy.special import log_ndtr, ndtr
 
+from _draw import handles, letters, log_ticks, twins
 from _harness import run
+from _isotropic import LOSSES, margins, plane, train
+from _twins import constant, line, point, series
 from linfair import plotting
 from linfair.gaussian import ClassGaussians
 from linfair.norms import NATURAL, Threat
@@ -147,7 +147,7 @@ def plug_in(cell: dict[str, Any], cfg: Config) -> list[Row]:
     for i in range(cfg.plugin_runs):
         sample = model.sample([cfg.n_plugin // 2] * 2, np.random.default_rng([i, round(1000 * cell["x"]), 1]))
         fitted = ClassGaussians.fit(*sample, "scalar")
-        rob, nat = given(optimal_classifier(fitted, threat)), given(optimal_classifier(fitted, NATURAL))
+        rob, nat = optimal_classifier(fitted, threat).classifier, optimal_classifier(fitted, NATURAL).classifier
         gaps.append(rob.class_risks(model, threat).disparity - nat.class_risks(model).disparity)
     e, K = cfg.e_overlap, cfg.K_overlap
     expected = optimum(cell["x"] - 2 * e, K).disparity - optimum(cell["x"], K).disparity

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from _draw import TRAINED, handles, letters, twins
-from _twins import line, point
 
+from _draw import TRAINED, handles, letters, twins
 from _harness import run
+from _twins import line, point
 from linfair import plotting
 from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
@@ -51,7 +51,6 @@ def trained(cfg: Config) -> LinearClassifier:
     counts = np.rint(shares * cfg.n_train).astype(int)
     X, cell = ClassGaussians(MEANS, VARIANCES).sample(counts.tolist(), np.random.default_rng(cfg.seeds[0]))
     classifier = robust_erm(X, cell % 2, NATURAL).classifier
-    assert classifier is not None
     return classifier
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import erfcx, ndtr, roots_legendre
+from scipy.special import ndtr
 
 from _draw import TRAINED, handles, letters, log_ticks, twins
 from _harness import run
@@ -23,12 +22,9 @@ from linfair.gaussian import ClassGaussians
 from linfair.mixing import DirichletMix, Law, NoMix, UniformMix, mix_within_class
 from linfair.norms import Threat
 from linfair.runs import Row
-from linfair.solvers import fast
+from linfair.solvers import fast, surrogates
 from linfair.solvers.closed_form import random_optimum
 from linfair.solvers.zero_one import robust_threshold_erm
-
-NODES, WEIGHTS = roots_legendre(200)
-NODES, WEIGHTS = 20.0 * (NODES + 1.0), 20.0 * WEIGHTS  # for integrals over (0, 40)
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,8 @@ class Config:
     """Robust distance of the rate panel, in sds of the easy class."""
     m_uniform: tuple[int, ...] = (1, 2, 4, 8, 12)
     m_dirichlet: tuple[int, ...] = (2, 4, 8, 16, 32)
+    m_max: int = 1024
+    """Where the exact curves end."""
     n: int = 200_000
     """Fresh mixes a class of threshold ERM."""
     tau_finite: float = 6.0
@@ -52,7 +50,9 @@ class Config:
     """Mixes of every point of a finite sample."""
 
 
-QUICK = Config(seeds=tuple(range(4)), m_uniform=(1, 4), m_dirichlet=(4,), n=20_000, N=(200,), m_finite=(1, 3, 40))
+QUICK = Config(
+    seeds=tuple(range(4)), m_uniform=(1, 4), m_dirichlet=(4,), m_max=32, n=20_000, N=(200,), m_finite=(1, 3, 40)
+)
 
 
 def law_of(curve: str, m: int) -> Law:
@@ -81,12 +81,12 @@ def exact(cfg: Config) -> list[Row]:
     tau, K, Lam = cfg.tau_rate, cfg.K, np.log(cfg.K)
     a = tau / (K + 1.0)
     phi = np.exp(-a * a / 2.0) / np.sqrt(2.0 * np.pi)
-    m = np.unique(np.geomspace(1, 1024, 21).round().astype(int))
+    m = np.unique(np.geomspace(1, cfg.m_max, 21).round().astype(int))
     rows = line("rate", "uniform, leading term", m, phi * Lam / (a * m))
     rows += line("rate", "Dirichlet, leading term", m, phi * Lam * a ** (1 / 3) * m ** (-2 / 3))
     for curve in ("uniform", "Dirichlet"):
         rows += line("rate", curve, m, [random_optimum(tau, K, 1.0, law_of(curve, int(k))).disparity for k in m])
-    m = np.unique(np.geomspace(1, max(cfg.m_finite), 17).round().astype(int))
+    m = np.unique(np.geomspace(1, max(cfg.m_finite), 13).round().astype(int))
     rows += line("finite", "population", m, [logistic(cfg, int(k)) for k in m])
     midpoint = ndtr(-cfg.tau_finite / (2 * K)) - ndtr(-cfg.tau_finite / 2)
     rows += line("finite", "midpoint", m[[0, -1]], midpoint)
@@ -97,30 +97,9 @@ def exact(cfg: Config) -> list[Row]:
 
 
 def logistic(cfg: Config, m: int) -> float:
-    """Disparity of the population minimiser of the logistic loss on m-way mixes.
-
-    The expected losses are as small as ``exp(-a^2 m / 2)``, so their logarithm is minimised, over (log rho sigma, u),
-    from the asymptotic optimum ``rho sigma ~ tau m / K``, ``u ~ a``.
-    """
-    tau, K, c = cfg.tau_finite, cfg.K, 1.0 / m
-
-    def objective(x: np.ndarray) -> float:
-        s, u = np.exp(x[0]), x[1]
-        v = (tau - u) / K
-        return float(np.logaddexp(log_loss(s * u, s * np.sqrt(c)), log_loss(s * K * v, s * K * np.sqrt(c))))
-
-    start = [np.log(tau * m / K), tau / (K + 1.0)]
-    u = minimize(objective, start, method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-13}).x[1]
-    return float(ndtr(-(tau - u) / K) - ndtr(-u))
-
-
-def log_loss(mean: float, sd: float) -> float:
-    """``log E log(1 + exp(-M))`` of a margin ``M ~ N(mean, sd^2)``, from ``E max(0, -M) + E log(1 + exp(-|M|))``."""
-    z = mean / sd
-    hinge = sd * (1.0 - z * np.sqrt(np.pi / 2.0) * erfcx(z / np.sqrt(2.0)))
-    t, p = np.concatenate([-NODES, NODES]), np.concatenate([WEIGHTS, WEIGHTS])
-    smooth = p @ (np.log1p(np.exp(-np.abs(t))) * np.exp(t * (mean - t / 2.0) / sd**2)) / sd
-    return float(np.log(hinge + smooth) - z * z / 2.0)
+    """Disparity of the population minimiser of the logistic loss on m-way mixes."""
+    found = surrogates.minimise(cfg.tau_finite, cfg.K, loss="logistic", c_minus=1.0 / m, c_plus=1.0 / m)
+    return float(ndtr(-found.v) - ndtr(-found.u))
 
 
 def rate(cfg: Config, curve: str, m: int) -> list[Row]:

@@ -60,7 +60,7 @@ def cells(cfg: Config) -> list[dict[str, Any]]:
     return found + [{"panel": "loss", "loss": loss, "x": x} for loss in LOSSES for x in cfg.lam]
 
 
-def disparities(cfg: Config, u: Any, r: float) -> dict[str, Any]:
+def disparities(cfg: Config, u: Any) -> dict[str, Any]:
     """Robust and natural disparity of the classifier with robust margin u of class "-"."""
     v = (cfg.tau - u) / cfg.K
     return {"robust": ndtr(-v) - ndtr(-u), "natural": ndtr(-v - cfg.e / cfg.K) - ndtr(-u - cfg.e)}
@@ -77,10 +77,15 @@ def margin(cfg: Config, panel: str, x: float, r: float = 1.0) -> float:
 def population(cfg: Config, loss: str, lam: float) -> float:
     """Disparity of the population minimiser of a loss, equal priors, at distance tau."""
     c = FixedLambda(lam).mean_c
-    if loss == "0-1":
-        return float(disparities(cfg, margin(cfg, "fixed", lam), 1.0)["robust"])
-    u = surrogates.minimise(cfg.tau, cfg.K, loss=loss, c_minus=c, c_plus=c).u  # pyright: ignore[reportArgumentType]
-    return float(disparities(cfg, u, 1.0)["robust"])
+    tau, K = cfg.tau, cfg.K
+    u = {
+        "0-1": lambda: margin(cfg, "fixed", lam),
+        "logistic": lambda: surrogates.minimise(tau, K, c_minus=c, c_plus=c).u,
+        "hinge": lambda: surrogates.hinge(tau, K, c).u,
+        "exponential": lambda: surrogates.exponential(tau, K).u,
+        "squared": lambda: surrogates.squared(tau, K).u,
+    }[loss]()
+    return float(disparities(cfg, u)["robust"])
 
 
 def exact(cfg: Config) -> list[Row]:
@@ -88,12 +93,10 @@ def exact(cfg: Config) -> list[Row]:
     rows = []
     for panel, xs, r in (("fixed", lam, 1.0), ("beta", a, 1.0), ("limit", lam, cfg.r)):
         u = np.array([margin(cfg, panel, float(x), r) for x in xs])
-        for curve, value in disparities(cfg, u, r).items():
+        for curve, value in disparities(cfg, u).items():
             rows += line(panel, curve, xs, value)
     for bound in (0.5, 1.0):
-        rows += line(
-            "beta", f"lambda = {bound:g}", a[[0, -1]], disparities(cfg, margin(cfg, "fixed", bound), 1.0)["robust"]
-        )
+        rows += line("beta", f"lambda = {bound:g}", a[[0, -1]], disparities(cfg, margin(cfg, "fixed", bound))["robust"])
     for loss in LOSSES:
         rows += line("loss", loss, lam[::2], [population(cfg, loss, float(x)) for x in lam[::2]])
     return rows
@@ -119,7 +122,7 @@ def zero_one(cfg: Config, panel: str, x: float) -> list[Row]:
         classifier = robust_threshold_erm(*model.sample_mixed([cfg.n] * 2, law, rng), [1.0], threat, (1.0, r))
         test = model.sample([2 * cfg.n] * 2, rng)
         found.append([classifier.class_errors(*test, t).disparity for t in (threat, NATURAL)])
-    expected = disparities(cfg, margin(cfg, panel, x, r), r)
+    expected = disparities(cfg, margin(cfg, panel, x, r))
     return [
         point(panel, c, x, column, cfg.n, expected[c]) for c, column in zip(expected, np.array(found).T, strict=True)
     ]

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from _draw import handles, letters, twins
-from _isotropic import LOSSES, given, logistic_loss, margins, plane, train
-from _twins import constant, line, point, series
 from scipy.optimize import minimize
 from scipy.special import ndtr
 
+from _draw import handles, letters, twins
 from _harness import run
+from _isotropic import LOSSES, logistic_loss, margins, plane, train
+from _twins import constant, line, point, series
 from linfair import plotting
 from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
@@ -189,13 +189,13 @@ def samples(
 
 
 def natural_risks(eps: float) -> np.ndarray:
-    return given(optimal_classifier(UNEQUAL, Threat("linf", eps))).class_risks(UNEQUAL).value
+    return optimal_classifier(UNEQUAL, Threat("linf", eps)).classifier.class_risks(UNEQUAL).value
 
 
 def turned_disparities(eps: float) -> tuple[float, ...]:
     """Robust disparity of the population minimisers of the two LOSSES."""
     threat = Threat("linf", eps)
-    classifiers = given(average_risk(TURNED, threat)), logistic_optimum(threat)
+    classifiers = average_risk(TURNED, threat).classifier, logistic_optimum(threat)
     return tuple(f.class_risks(TURNED, threat).disparity for f in classifiers)
 
 

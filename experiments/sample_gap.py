@@ -13,14 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import _gap_theory as theory
 import numpy as np
-from _draw import TRAINED, handles, letters, twins
-from _isotropic import given, logistic_loss, margins
-from _twins import constant, line, point, series
 from scipy.special import ndtr
 
+import _gap_theory as theory
+from _draw import TRAINED, handles, letters, twins
 from _harness import run
+from _isotropic import logistic_loss, margins
+from _twins import constant, line, point, series
 from linfair import plotting
 from linfair.gaussian import ClassGaussians
 from linfair.norms import Threat
@@ -98,7 +98,7 @@ def lines(cfg: Config) -> list[Row]:
 def fixed(cfg: Config, n: int, rng: np.random.Generator) -> list[Row]:
     """Errors of three estimates of the hard class' robust risk from n samples of it, for one classifier."""
     model, threat = problem(cfg)
-    classifier = given(optimal_classifier(model, threat))
+    classifier = optimal_classifier(model, threat).classifier
     z = float(classifier.margins(model, threat)[1])
     errors = []
     for _ in range(cfg.runs):
@@ -127,7 +127,7 @@ def rms(panel: str, curve: str, errors: np.ndarray, n: int, expected: float | No
 def threshold(cfg: Config, n: int, rng: np.random.Generator) -> list[Row]:
     model, threat = problem(cfg)
     best = optimal_classifier(model, threat)
-    w, b = given(best).w, given(best).b
+    w, b = best.classifier.w, best.classifier.b
     shift, excess = [], []
     for _ in range(cfg.runs_threshold):
         trained = robust_threshold_erm(*model.sample([n // 2] * 2, rng), w, threat)
@@ -170,7 +170,7 @@ def erm(cfg: Config, n: int, rng: np.random.Generator) -> list[Row]:
     for _ in range(cfg.runs_erm):
         X, y = model.sample([n // 2] * 2, rng)
         trained = robust_erm(X, y, threat)
-        loss = population(given(trained).w, float(given(trained).b))
+        loss = population(trained.classifier.w, float(trained.classifier.b))
         noise = np.logaddexp(0, cfg.eps * rho - (2 * y - 1) * (rho * X[:, 0] + b)).mean() - best
         gap.append(loss - trained.objective + noise)  # the noise has mean 0 and hides a gap of order 1/n
         excess.append(loss - best)

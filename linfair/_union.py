@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from scipy.special import log_ndtr, logsumexp, ndtr, ndtri, ndtri_exp, roots_legendre
+from scipy.special import log_ndtr, ndtr, ndtri, ndtri_exp, roots_legendre
 from scipy.stats import multivariate_normal, qmc
+
+from linfair._numeric import log_sum_exp
 
 POINTS, REPLICATES = 2**11, 8
 """Sobol points in one randomised replicate, and replicates: their spread is the error of the integral."""
@@ -23,7 +25,7 @@ def log_union(mean: np.ndarray, cov: np.ndarray) -> tuple[float, float, float]:
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(sd > 0, mean / sd, np.where(mean > 0, np.inf, -np.inf))
     logs = log_ndtr(-z)
-    lower, upper = float(logs.max()), min(float(logsumexp(logs)), 0.0)
+    lower, upper = float(logs.max()), min(log_sum_exp(logs), 0.0)
     if upper <= lower or lower == 0.0:
         return lower, lower, max(lower, upper)
     live = np.isfinite(z)
@@ -63,7 +65,8 @@ def _pair(z: np.ndarray, rho: float) -> float:
     b, a = np.sort(z)
     log_a, log_b = log_ndtr(-a), log_ndtr(-b)
     if log_a > np.log(1e-8):
-        given = multivariate_normal.cdf([-a, -b], cov=[[1.0, rho], [rho, 1.0]]) / np.exp(log_a)
+        pair = multivariate_normal([0.0, 0.0], [[1.0, rho], [rho, 1.0]])  # pyright: ignore[reportArgumentType]
+        given = pair.cdf([-a, -b]) / np.exp(log_a)
     else:
         nodes, weights = roots_legendre(512)
         t = ndtri_exp(np.log((nodes + 1.0) / 2.0) + log_a)
@@ -98,7 +101,7 @@ def _integrate(z: np.ndarray, root: np.ndarray) -> tuple[float, float]:
 def _first(z: np.ndarray, root: np.ndarray, j: int, log_p: float) -> np.ndarray:
     """``P(m_i > 0 for all i < j | m_j <= 0)``, one estimate a replicate."""
     rows = [j, *range(j)]
-    lower = np.linalg.qr(root[rows].T, mode="r").T  # row k uses the first k+1 directions only
+    lower = np.asarray(np.linalg.qr(root[rows].T, mode="r")).T  # row k uses the first k+1 directions only
     u = _uniforms(lower.shape[1])
     g = np.zeros_like(u)
     g[:, 0] = ndtri_exp(np.log(u[:, 0]) + log_p) * np.sign(lower[0, 0])  # given that row 0 is at most -z_j

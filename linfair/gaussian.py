@@ -180,6 +180,8 @@ class ClassGaussians:
 
 
 def _covariance(group: np.ndarray, kind: Covariance, shrinkage: float | str) -> np.ndarray:
+    if kind != "full" and shrinkage != 0.0:
+        raise ValueError(f'shrinkage must be 0 for a "{kind}" covariance, got {shrinkage!r}; it applies to "full" only')
     if kind == "scalar":
         return np.array(group.var(0).mean())
     if kind == "diagonal":

@@ -90,7 +90,7 @@ def get_norm(name: str | float | Norm) -> Norm:
     return NORMS[key]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Threat:
     """An attacker who may move a sample of class y by any ``delta`` with ``||delta||_p <= eps_y``.
 
@@ -107,7 +107,7 @@ class Threat:
 
     norm: str = "linf"
     eps: float | Sequence[float] = 0.0
-    lift: np.ndarray | None = field(default=None, compare=False, repr=False)
+    lift: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "norm", get_norm(self.norm).name)

@@ -2,12 +2,11 @@
 
 from typing import TypeVar
 
-from oracle import Phi
-
 from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.norms import NATURAL, Threat
 from linfair.solvers.closed_form import optimal_classifier, threshold
+from oracle import Phi
 
 T = TypeVar("T")
 

@@ -6,12 +6,11 @@ r = pi_+ / pi_-, Lam = log(K / r), a = tau / (K + 1), D = R_+ - R_-; e shifts a 
 
 import numpy as np
 import pytest
-from helpers import DUAL, PRIMAL, D, disparity, known, trained
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from oracle import Phi, best_threshold, phi, training_risk
 from scipy.optimize import minimize
 
+from helpers import DUAL, PRIMAL, D, disparity, known, trained
 from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.norms import Threat
@@ -24,6 +23,7 @@ from linfair.solvers.closed_form import (
     threshold,
 )
 from linfair.solvers.solution import Status
+from oracle import Phi, best_threshold, phi, training_risk
 
 taus, Ks, cs = st.floats(0.05, 12), st.floats(1.05, 6), st.floats(0.05, 1.0)
 

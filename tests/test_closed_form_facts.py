@@ -5,12 +5,11 @@ Notation of test_closed_form.py.
 
 import numpy as np
 import pytest
-from helpers import DUAL, PRIMAL, D, D_nat, disparity, known, trained
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from oracle import Phi, phi, training_risk
 from scipy.optimize import brentq
 
+from helpers import DUAL, PRIMAL, D, D_nat, disparity, known, trained
 from linfair._check import AssumptionError
 from linfair.gaussian import ClassGaussians
 from linfair.norms import Threat
@@ -23,6 +22,7 @@ from linfair.solvers.closed_form import (
     threshold,
 )
 from linfair.solvers.solution import Status
+from oracle import Phi, phi, training_risk
 
 taus, Ks, cs = st.floats(0.05, 12), st.floats(1.05, 6), st.floats(0.05, 1.0)
 

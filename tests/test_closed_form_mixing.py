@@ -5,12 +5,11 @@ Notation of test_closed_form.py.
 
 import numpy as np
 import pytest
-from helpers import D, D_nat, disparity, known, trained
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from oracle import Phi, beta_nodes, phi, random_mix_root, training_risk
 from scipy.optimize import minimize
 
+from helpers import D, D_nat, disparity, known, trained
 from linfair._check import AssumptionError
 from linfair.gaussian import ClassGaussians
 from linfair.mixing import BetaLambda, DirichletMix, FixedLambda, NoMix, UniformMix, WithOriginal
@@ -22,6 +21,7 @@ from linfair.solvers.closed_form import (
     random_optimum,
     threshold,
 )
+from oracle import Phi, beta_nodes, phi, random_mix_root, training_risk
 
 taus, Ks, cs = st.floats(0.05, 12), st.floats(1.05, 6), st.floats(0.05, 1.0)
 

@@ -19,7 +19,8 @@ SNIPPETS = ("xu-gap", "easy-class-equaliser", "minimax-fair", "group-attack-equi
 
 def _render():
     spec = importlib.util.spec_from_file_location("render", DOCS / "render.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["render"] = module
     spec.loader.exec_module(module)
@@ -99,7 +100,7 @@ def test_snippets_run(theorem_id, capsys):
         assert name in printed
 
 
-def test_hand_written_parts_survive(monkeypatch):
+def test_hand_written_parts_survive():
     page = (
         "before\n<!-- generated: x -->\nold\n<!-- end -->\nby hand\n<!-- generated: gone -->\nold\n<!-- end -->\nafter"
     )

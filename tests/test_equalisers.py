@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from oracle import Phi, best_threshold, training_risk
 from scipy.special import lambertw
 
 from linfair.solvers.closed_form import optimum, threshold
 from linfair.solvers.equalisers import lambert_w_minus1, mix_easy, remargin, reweight, two_way_lambda
+from oracle import Phi, best_threshold, training_risk
 
 taus, Ks, rs = st.floats(0.2, 12), st.floats(0.3, 6), st.floats(0.1, 6)
 

@@ -8,14 +8,14 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "linfair"
 
 FLOORS = {
-    -1: {"_check"},  # argument checks import nothing and serve everyone
+    -1: {"_check", "_numeric"},  # they import nothing of linfair and serve everyone
     0: {"_union", "norms", "mixing", "ops.reference"},
     1: {"gaussian", "linear", "metrics", "runs", "ops", "data"},
     2: {"solvers", "plotting", "attacks", "models"},
     3: {"theory", "train", "groups"},
     4: {"cli", "verify", "evaluate", "explore", "info"},
 }
-THEORY = {"mixing", "_union", "gaussian", "linear", "solvers", "theory", "verify"}
+THEORY = {"_numeric", "mixing", "_union", "gaussian", "linear", "solvers", "theory", "verify"}
 DEEP = {"ops", "ops.reference", "attacks", "models", "train", "groups", "evaluate"}
 LAZY = {"cvxpy", "clarabel", "matplotlib", "torch"}
 

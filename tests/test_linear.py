@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import Phi, beta_nodes
 from scipy.integrate import quad
 from scipy.optimize import minimize
 
@@ -12,6 +11,7 @@ from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier, log_risk
 from linfair.mixing import BetaLambda, DirichletMix, NoMix, UniformMix, WithOriginal
 from linfair.norms import Threat
+from oracle import Phi, beta_nodes
 
 NORMS = ["l1", "l2", "linf"]
 DUAL = {"l1": np.inf, "l2": 2, "linf": 1}

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from oracle import Phi, beta_nodes
 from scipy.special import gammaln
 
 from linfair.mixing import (
@@ -15,6 +14,7 @@ from linfair.mixing import (
     WithOriginal,
     mix_within_class,
 )
+from oracle import Phi, beta_nodes
 
 
 def beta_moments(a):

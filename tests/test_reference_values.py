@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import known, trained
 
+from helpers import known, trained
 from linfair.gaussian import ClassGaussians
 from linfair.mixing import BetaLambda, FixedLambda, NoMix, UniformMix
 from linfair.norms import Threat

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import Phi, phi
 from scipy.optimize import minimize as scipy_minimize
 from scipy.special import log_ndtr
 
 from linfair._check import AssumptionError
 from linfair.solvers.closed_form import threshold
 from linfair.solvers.surrogates import exponential, hazard_excess, hinge, inverse_hazard, minimise, squared
+from oracle import Phi, phi
 
 NODES, STEP = np.linspace(-37, 12, 12001, retstep=True)  # far to the left, where well separated margins turn negative
 WEIGHTS = phi(NODES) * STEP

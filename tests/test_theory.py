@@ -57,6 +57,7 @@ OUTSIDE = {
     "limit-sqrt-d": {"eps": 0.4},
     "limit-distance-ratio": {"K": 1.0},
     "limit-amplification": {"tau_near": 0.1},
+    "limit-distance-loss": {"tau_near": 2.0},
     "limit-remargin-backfires": {"tau": 6.0},
     "limit-constant-classifier": {"r": 0.5},
     "limit-reweighting": {"tau": 6.0},

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from oracle import Phi
 from scipy.integrate import dblquad
 from scipy.special import log_ndtr
 
 from linfair._union import log_union
+from oracle import Phi
 
 
 @pytest.mark.parametrize("rho", [-0.95, -0.3, 0.0, 0.6, 0.99])

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import known
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from helpers import known
 from linfair.gaussian import ClassGaussians
 from linfair.norms import Threat
 from linfair.solvers.closed_form import optimal_classifier

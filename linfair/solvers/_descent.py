@@ -19,7 +19,7 @@ WARM_START = 30
 def follow_erm(erm: Erm, tol: float) -> tuple[np.ndarray, np.ndarray, float, int, bool]:
     """The minimiser x = (w, b), zeta, the dual bound, steps, and whether x separates the data robustly instead."""
     size = kinks(erm.threat, erm.X.shape[1])
-    price = float(erm.shares @ erm.radii) or 1.0
+    price = max(float(erm.shares @ erm.radii), 1e-8)  # a tiny attack needs no huge smoothing
     separates = (lambda x: erm.separated(x[:-1], x[-1])) if erm.ridge == 0.0 else None
     start, first, steps = _start(erm, price * size)
     best = _Best(erm)

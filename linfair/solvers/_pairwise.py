@@ -84,7 +84,7 @@ def _high(
     for tangential in (True, False):
         _meet(weights, covs, ends, points, tangential=tangential)
     scale = max(float(np.abs(model.means - model.means.mean(0)).max()), float(radii.max())) * weights.max()
-    if np.abs(_excess(weights, covs, ends, points)).max() > 1e-10 * scale:
+    if np.abs(_excess(weights, covs, ends, points)).max() > 1e-12 * scale:
         return np.inf
     return max(float(np.sqrt(max(p @ covs[y] @ p, 0.0))) for (y, _), p in points.items())
 

@@ -121,7 +121,7 @@ def nearest_shift(threat: Threat, v: np.ndarray, radius: float) -> np.ndarray:
     w, size = v / scale, kinks(threat, len(v))
     zeta = np.zeros(len(threat.lift))
     for accuracy in 10.0 ** -np.arange(1.0, 15.0):
-        mu = accuracy * scale / (radius * size)
+        mu = accuracy * scale / (max(radius, 1e-8 * scale) * size)
 
         def oracle(w: np.ndarray, value_only: bool, mu: float = mu) -> tuple[float, np.ndarray, np.ndarray]:
             norm = smooth_dual_norm(threat, w, mu)

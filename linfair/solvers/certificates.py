@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from scipy.special import entr
 
 from linfair._check import as_array
@@ -18,6 +19,9 @@ from linfair.solvers._smooth import into_ball, nearest_shift, pull_back, room, s
 
 FEASIBLE = 1e-12
 """A constraint residual this small, relative to its terms, is rounding."""
+
+REPAIRS = 8
+"""Corrections of a dual point; two suffice near an optimum."""
 
 
 def erm_lower_bound(
@@ -71,8 +75,8 @@ def dual_bound(erm: Erm, alpha: np.ndarray, zeta: np.ndarray | None = None, w: n
         _, g, reach = erm.moments(erm.shares * alpha)
         zeta = nearest_shift(erm.threat, g, reach)
     point = _DualPoint(erm, alpha, zeta, w)
-    for _ in range(3):
-        if point.feasible(FEASIBLE / 10.0):
+    for _ in range(REPAIRS):
+        if point.feasible(FEASIBLE / 10.0, aimed=True):
             break
         point.repair()
     if not point.feasible(FEASIBLE):
@@ -105,10 +109,11 @@ class _DualPoint:
         goal = reach * self.shift + self.target if self.target is not None else g
         return np.append(g - goal, total)
 
-    def feasible(self, accuracy: float) -> bool:
+    def feasible(self, accuracy: float, *, aimed: bool = False) -> bool:
+        """Every constraint holds; ``aimed``: with a ridge also the equation that is best though it need not hold."""
         residual = np.abs(self.residual())
         weight = self.erm.shares * self.alpha
-        if self.erm.ridge == 0.0:
+        if self.erm.ridge == 0.0 or (aimed and self.target is not None):
             size = weight @ np.abs(self.erm.X) + float(weight @ self.erm.radii)
             if (residual[:-1] > accuracy * size.max()).any():
                 return False
@@ -125,7 +130,7 @@ class _DualPoint:
             step = np.append(np.zeros(d), self.residual()[-1] / max(system[-1, -1], np.finfo(float).tiny))
         else:
             if reach > 0.0:
-                push = 1e6 * float(np.trace(system)) / reach
+                push = 1e6 * float(np.trace(system)) / max(reach, 1e-8)
                 system[:d, :d] += reach * push * pull_back(erm.threat, diagonal, rank_one)
             system[:d, :d] += erm.ridge * np.eye(d)
             step = solve_psd(system, self.residual())
@@ -239,8 +244,15 @@ class _Touch:
 
     def price(self) -> float:
         """What s and t grow by at most when they absorb what is left of the residual; inf if they cannot."""
-        rest = self.residual()
-        values, vectors = np.linalg.eigh(self.covs[0] + self.covs[1])
+        rest, total = self.residual(), self.covs[0] + self.covs[1]
+        largest = float(np.diag(total).max())
+        try:
+            lower = cholesky(total / largest, lower=True) if largest > 0.0 else np.zeros((1, 1))
+        except LinAlgError:
+            lower = np.zeros((1, 1))
+        if np.diag(lower).min() > 1e-5:
+            return float(np.linalg.norm(solve_triangular(lower, rest, lower=True)) / np.sqrt(largest))
+        values, vectors = np.linalg.eigh(total)
         along = vectors.T @ rest
         kept = values > 1e-14 * values[-1]
         unpaid = float(np.abs(along[~kept]).max(initial=0.0))
@@ -270,7 +282,7 @@ class _Touch:
         # the tangents leave one common direction free; the residual of a near-optimum is orthogonal to it
         system = system + np.outer(goal, goal) * (size / max(float(goal @ goal), np.finfo(float).tiny))
         diagonal, rank_one = room(self.threat.norm, self.zeta)
-        push = 1e6 * size / (self.ebar or 1.0)
+        push = 1e6 * size / max(self.ebar, 1e-8 * float(np.linalg.norm(self.delta)), np.finfo(float).tiny)
         if self.ebar > 0.0:
             system = system + self.ebar * push * pull_back(self.threat, diagonal, rank_one)
         step = solve_range(system, residual)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
-from scipy.special import logsumexp, ndtr
+from scipy.special import ndtr
 
 from linfair._check import AssumptionError, as_array, as_positive
+from linfair._numeric import find_root, log_sum_exp
 from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.mixing import Law, laws_of
@@ -250,7 +250,7 @@ def random_optimum(tau: float, K: float, r: float, law: Law) -> RandomOptimum:
     log_c = np.log(c)
 
     def log_density(x: float) -> float:
-        return float(logsumexp(log_p - 0.5 * log_c - x * x / (2.0 * c)))
+        return log_sum_exp(log_p - 0.5 * log_c - x * x / (2.0 * c))
 
     ends = np.sort(threshold(tau, K, r, c_minus=np.array([c.min(), c.max()]), c_plus=np.array([c.min(), c.max()]))[0])
     if np.isnan(ends).any():
@@ -260,16 +260,10 @@ def random_optimum(tau: float, K: float, r: float, law: Law) -> RandomOptimum:
     if Lam == 0.0 or ends[0] == ends[1]:
         u = float(ends[0])
         posterior = log_p - 0.5 * log_c - u * u / (2.0 * c)
-        c_eff = 1.0 / float(np.exp(logsumexp(posterior - log_c) - logsumexp(posterior)))
+        c_eff = 1.0 / float(np.exp(log_sum_exp(posterior - log_c) - log_sum_exp(posterior)))
     else:
         pad = 1e-12 * max(1.0, abs(ends[1]))
-        u = brentq(
-            lambda x: log_density((tau - x) / K) - log_density(x) - Lam,
-            ends[0] - pad,
-            ends[1] + pad,
-            xtol=1e-14,
-            rtol=1e-14,
-        )
+        u = find_root(lambda x: log_density((tau - x) / K) - log_density(x) - Lam, ends[0] - pad, ends[1] + pad)
         c_eff = (u * u - ((tau - u) / K) ** 2) / (2.0 * Lam)
     v = (tau - u) / K
     train = float(np.exp(log_p) @ (ndtr(-u / np.sqrt(c)) + r * ndtr(-v / np.sqrt(c)))) / (1.0 + r)
@@ -347,7 +341,5 @@ def fairness_constrained(tau: float, K: float, r: float, delta: float) -> tuple[
     sign = np.sign(float(best.disparity)) or 1.0
     if abs(float(best.disparity)) <= delta:
         return float(best.u), float(best.v)
-    u = brentq(
-        lambda x: sign * float(ndtr(-(tau - x) / K) - ndtr(-x)) - delta, tau / (K + 1.0), float(best.u), xtol=1e-14
-    )
-    return float(u), (tau - float(u)) / K
+    u = find_root(lambda x: sign * float(ndtr(-(tau - x) / K) - ndtr(-x)) - delta, tau / (K + 1.0), float(best.u))
+    return u, (tau - u) / K

@@ -79,8 +79,9 @@ def robust_erm(
 
 
 def _bound(erm: Erm, alpha: np.ndarray, zeta: np.ndarray | None, w: np.ndarray) -> float:
-    """The better of two dual points: zeta from the solver's multipliers, and the one nearest to feasibility."""
-    return max(dual_bound(erm, alpha, z, w) for z in (zeta, None))
+    """The best of three dual points: zeta from the solver's multipliers, from w, and the one nearest to feasibility."""
+    own = erm.threat.ball.dual_maximiser(w if erm.threat.lift is None else erm.threat.lift @ w)
+    return max(dual_bound(erm, alpha, z, w) for z in (zeta, own, None))
 
 
 def _max_margin(erm: Erm, units: Units, point: Point, method: str) -> Solution:

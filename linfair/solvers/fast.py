@@ -101,7 +101,7 @@ def _hard_margin(erm: Erm, units: Units, x: np.ndarray, steps: int) -> Solution:
     w, b = x[:-1], float(x[-1])
     x = x * (2.0 / float(erm.margins(w, b).min()))
     n, size = erm.X.shape[0], kinks(erm.threat, erm.X.shape[1])
-    price = float(erm.radii.mean()) or 1.0
+    price = max(float(erm.radii.mean()), 1e-8)
     low, high, best = 0.0, np.inf, x
     path = Path(x)
     scale = float(x[:-1] @ x[:-1])
@@ -129,8 +129,8 @@ def minimax_fair(model: ClassGaussians, threat: Threat) -> Solution:
     """The linear classifier whose worst class risk is smallest; see :func:`linfair.solvers.convex.minimax_fair`.
 
     Newton's method on ``(sd_+(w) + sd_-(w))^2 / 2 - (w.Delta - ebar ||w||_*)``: its minimum is ``-kappa*^2 / 2``, at
-    the minimax direction, whose scale it fixes. Any norm, any lift, covariances of any rank; the rare singular case that it
-    cannot certify is handed to the convex program.
+    the minimax direction, whose scale it fixes. Any norm, any lift, covariances of any rank; the rare singular case
+    that it cannot certify is handed to the convex program.
     """
     threat, delta, ebar = pair_of(model, threat)
     stuck, rest = bridged(threat, delta, ebar)
@@ -163,7 +163,7 @@ def minimax_fair(model: ClassGaussians, threat: Threat) -> Solution:
     from linfair.solvers import convex
 
     other = convex.minimax_fair(model, threat)
-    return other if other.info["kappa_low"] > low or other.gap < found.gap else found
+    return other if other.status == Status.OPTIMAL or other.info["kappa_low"] > low else found
 
 
 class _Minimax:
@@ -172,7 +172,8 @@ class _Minimax:
     def __init__(self, covs: np.ndarray, delta: np.ndarray, ebar: float, threat: Threat, budget: float) -> None:
         self.covs, self.delta, self.ebar, self.threat = covs, delta, ebar, threat
         self.floor = budget  # of the variances
-        self.mu = budget / ((ebar or 1.0) * kinks(threat, len(delta)))
+        price = max(ebar, 1e-8 * float(np.linalg.norm(delta)))  # a tiny attack needs no huge smoothing
+        self.mu = budget / (price * kinks(threat, len(delta)))
 
     def __call__(self, w: np.ndarray, value_only: bool) -> tuple[float, np.ndarray, np.ndarray]:
         rows = self.covs @ w

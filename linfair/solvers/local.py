@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import log_ndtr, logsumexp
+from scipy.special import log_ndtr
 
 from linfair._check import as_count
+from linfair._numeric import log_sum_exp
 from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.mixing import Law, laws_of
@@ -90,7 +91,7 @@ def _directions(
         yield goal
         for a in (0.02, 0.25, 0.5, 0.75, 0.98):
             yield solve_psd(a * covs[1] + (1.0 - a) * covs[0] + 1e-9 * np.trace(covs.sum(0)) * np.eye(model.dim), goal)
-    minimax = minimax_fair(model, threat).classifier
+    minimax = minimax_fair(model, threat).maybe_classifier
     if minimax is not None:
         yield minimax.w
     for _ in range(starts):
@@ -105,7 +106,7 @@ class _AverageRisk:
         self.covs, self.radii = model.full_covs(), threat.radii(2)
         self.centre = model.means.mean(0)
         self.means = (model.means - self.centre) * np.array([[-1.0], [1.0]])  # signed: s_y mu_y
-        self.nodes = [law.nodes() for law in laws_of(mix, 2)]
+        self.nodes = [law.log_nodes() for law in laws_of(mix, 2)]
         self.split = threat.norm == "linf" and threat.lift is None and bool(self.radii.any())
 
     def risk(self, classifier: LinearClassifier) -> float:
@@ -113,27 +114,22 @@ class _AverageRisk:
 
     def log_risk(self, margins: np.ndarray) -> tuple[float, np.ndarray]:
         """log J and its derivative in the two standardized margins."""
-        parts, slopes = [], []
-        for z, prior, (c, p) in zip(margins, self.model.priors, self.nodes, strict=True):
-            scaled = z / np.sqrt(c)
-            tails = log_ndtr(-scaled)
-            parts.append(np.log(prior * p) + tails)
-            slopes.append(-np.exp(-(scaled**2) / 2.0 - np.log(2.0 * np.pi) / 2.0 - tails) / np.sqrt(c))
-        total = float(logsumexp(np.concatenate(parts)))
-        return total, np.array([np.exp(part - total) @ slope for part, slope in zip(parts, slopes, strict=True)])
+        tails, densities = [], []
+        for z, prior, (c, log_p) in zip(margins, self.model.priors, self.nodes, strict=True):
+            scaled, log_weight = z / np.sqrt(c), np.log(prior) + log_p
+            tails.append(log_weight + log_ndtr(-scaled))
+            densities.append(log_weight - scaled**2 / 2.0 - np.log(2.0 * np.pi * c) / 2.0)
+        total = log_sum_exp(np.concatenate(tails))
+        return total, np.array([-np.exp(density - total).sum() for density in densities])
 
-    def value(
-        self, w: np.ndarray, b: float, norm: float, norm_slope: np.ndarray
-    ) -> tuple[float, np.ndarray, np.ndarray]:
-        """log J, its gradient in (w, b) through the margins, and its derivative in ``||w||_*``, already in the
-        gradient.
-        """
+    def value(self, w: np.ndarray, b: float, norm: float, norm_slope: np.ndarray) -> tuple[float, np.ndarray, float]:
+        """log J, its gradient in (w, b), and its derivative in ``||w||_*``, which the gradient contains."""
         rows = self.covs @ w
         sds = np.sqrt(np.maximum(rows @ w, 1e-300))
         z = (self.means @ w + np.array([-b, b]) - self.radii * norm) / sds
         value, slope = self.log_risk(z)
         slope = slope / sds
-        by_norm = -(slope @ self.radii)
+        by_norm = -float(slope @ self.radii)
         gradient = slope @ self.means - (slope * z / sds) @ rows + by_norm * norm_slope
         return value, np.append(gradient, slope[1] - slope[0]), by_norm
 
@@ -163,7 +159,7 @@ class _AverageRisk:
         else:
             kinked = self.threat.norm != "l2" and self.radii.any()
             for level in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7) if kinked else (1e-14,):
-                x = minimize(self._smooth_oracle, x, args=(level,), jac=True, method="L-BFGS-B", options=options).x
+                x = minimize(self.value_at, x, args=(level,), jac=True, method="L-BFGS-B", options=options).x
                 x = x / max(float(np.linalg.norm(x[:-1])), 1e-300)
         length = float(np.linalg.norm(x[:-1]))
         if not length > 1e-8 * abs(x[-1]) or not np.isfinite(x).all():
@@ -173,8 +169,8 @@ class _AverageRisk:
         lost = classifier.class_risks(self.model, self.threat, self.mix).log_value.max() > LOST
         return None if lost else classifier
 
-    def _smooth_oracle(self, x: np.ndarray, level: float) -> tuple[float, np.ndarray]:
-        norm = smooth_dual_norm(self.threat, x[:-1], level * float(np.linalg.norm(x[:-1])))
+    def value_at(self, x: np.ndarray, level: float) -> tuple[float, np.ndarray]:
+        norm = smooth_dual_norm(self.threat, x[:-1], level)
         return self.value(x[:-1], float(x[-1]), norm.value, norm.gradient)[:2]
 
     def _split_oracle(self, x: np.ndarray) -> tuple[float, np.ndarray]:

@@ -37,8 +37,9 @@ class Solution:
     """An optimum with what is known about it.
 
     Attributes:
-        classifier: the optimal classifier; None when there is none to give.
-        risks: its exact class risks on the Gaussian model that was solved; None for problems on samples.
+        maybe_classifier: the optimal classifier, or None when there is none to give; :attr:`classifier` insists.
+        maybe_risks: its exact class risks on the Gaussian model that was solved, or None for problems on samples;
+            :attr:`risks` insists.
         objective: value of the minimised objective at the classifier (each solver's docstring says which).
         gap: certified bound on ``objective - optimum``; None when nothing is certified (local solvers).
         status: see :class:`Status`.
@@ -46,10 +47,32 @@ class Solution:
         info: further numbers by name (certificates, iterations); each solver lists its own.
     """
 
-    classifier: LinearClassifier | None
-    risks: ClassRisks | None
+    maybe_classifier: LinearClassifier | None
+    maybe_risks: ClassRisks | None
     objective: float
     gap: float | None
     status: Status
     method: str
     info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def classifier(self) -> LinearClassifier:
+        """The optimal classifier.
+
+        Raises:
+            ValueError: there is none: no hyperplane separates the classes under the attack, or the solver failed.
+        """
+        if self.maybe_classifier is None:
+            raise ValueError(f"the solution must have a classifier, got status {self.status.name}; read status first")
+        return self.maybe_classifier
+
+    @property
+    def risks(self) -> ClassRisks:
+        """The exact class risks of the classifier on the model that was solved.
+
+        Raises:
+            ValueError: the problem was posed on samples; use ``classifier.class_risks(model, threat)``.
+        """
+        if self.maybe_risks is None:
+            raise ValueError("the solution must have class risks, got a problem on samples; use classifier.class_risks")
+        return self.maybe_risks

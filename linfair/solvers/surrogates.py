@@ -15,9 +15,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
-from scipy.special import erfcx, logsumexp, roots_hermitenorm, roots_legendre
+from scipy.special import erfcx, roots_hermitenorm, roots_legendre
 
 from linfair._check import AssumptionError, as_array
+from linfair._numeric import log_sum_exp
 from linfair.solvers._blocks import blockwise
 from linfair.solvers.closed_form import threshold
 
@@ -111,7 +112,9 @@ def squared(tau: ArrayLike, K: ArrayLike) -> Margins:
 
 def _log_shortfall(z: float) -> float:
     """``log E max(0, x - z)`` for x ~ N(0, 1), also where it underflows: ``phi(z) (haz(z) - z) / haz(z)``."""
-    hazard, excess = _hazard(np.float64(z))
+    if z < -10.0:  # Phi(-z) is 1 to rounding, and the hazard below would underflow
+        return float(np.log(np.exp(-z * z / 2.0) / np.sqrt(2.0 * np.pi) - z))
+    hazard, excess = _hazard(np.asarray(z))
     return float(-z * z / 2.0 - np.log(2.0 * np.pi) / 2.0 + np.log(excess) - np.log(hazard))
 
 
@@ -128,9 +131,9 @@ def _log_logistic(mean: float, sd: float) -> float:
     """
     if sd < 1.0:
         m = mean + sd * _X
-        return float(logsumexp(_LOG_X + np.where(m > 30.0, -m, np.log(np.logaddexp(0.0, -np.minimum(m, 30.0))))))
+        return log_sum_exp(_LOG_X + np.where(m > 30.0, -m, np.log(np.logaddexp(0.0, -np.minimum(m, 30.0)))))
     density = np.logaddexp(-(((_T - mean) / sd) ** 2) / 2.0, -(((_T + mean) / sd) ** 2) / 2.0)
-    near_zero = logsumexp(_LOG_T + density) - np.log(sd * np.sqrt(2.0 * np.pi))
+    near_zero = log_sum_exp(_LOG_T + density) - np.log(sd * np.sqrt(2.0 * np.pi))
     return float(np.logaddexp(np.log(sd) + _log_shortfall(mean / sd), near_zero))
 
 
@@ -164,13 +167,16 @@ def minimise(
     expected = LOG_EXPECTED[loss]
 
     def objective(x: np.ndarray) -> float:
-        s, q = float(np.exp(x[0])), float(x[1])
+        s = float(np.exp(np.clip(x[0], -40.0, 40.0)))  # a line search may try anything
+        q = float(x[1])
         low = expected(s * q, s * np.sqrt(c_minus))
         return float(np.logaddexp(low, np.log(r) + expected(s * (tau - q), s * K * np.sqrt(c_plus))))
 
-    start = float(np.nan_to_num(threshold(tau, K, r, c_minus=c_minus, c_plus=c_plus)[0], nan=tau / (K + 1.0)))
-    options = {"xatol": 1e-11, "fatol": 1e-15, "maxiter": 4000}
-    starts = ([np.log(s), start] for s in (0.3, 1.0, 3.0, tau / (K * max(c_minus, c_plus))))
-    best = min((minimize(objective, x, method="Nelder-Mead", options=options) for x in starts), key=lambda f: f.fun)
+    u = float(np.nan_to_num(threshold(tau, K, r, c_minus=c_minus, c_plus=c_plus)[0], nan=tau / (K + 1.0)))
+    starts = [[np.log(s), u] for s in (1.0, tau / (K * max(c_minus, c_plus)))]
+    rough = min((minimize(objective, x, method="BFGS") for x in starts), key=lambda found: found.fun)
+    simplex = rough.x + np.array([[0.0, 0.0], [1e-4, 0.0], [0.0, 1e-4]])  # finite differences stop BFGS at about 1e-6
+    options = {"initial_simplex": simplex, "xatol": 1e-11, "fatol": 1e-15, "maxiter": 2000}
+    best = minimize(objective, rough.x, method="Nelder-Mead", options=options)
     u = float(best.x[1])
-    return Margins(np.float64(u), np.float64((tau - u) / K), np.exp(best.x[0]))
+    return Margins(np.asarray(u), np.asarray((tau - u) / K), np.exp(best.x[0]))

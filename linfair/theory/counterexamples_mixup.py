@@ -7,9 +7,10 @@ A title is the claim in its natural reading, not a theorem that a paper printed;
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import minimize_scalar
 from scipy.special import ndtr
 
+from linfair._numeric import find_root
 from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.mixing import BetaLambda, FixedLambda, NoMix, UniformMix, mix_within_class
@@ -195,8 +196,8 @@ OVERLAP = limit(
     id="limit-m-way-overlap",
     title="m-way mixup tends to the minimax-fair classifier at any radius",
     statement=(
-        "False when the attack closes the gap, tau < 0: the stationary threshold tends to risks Phi((K+1)|A|) and "
-        "Phi(-(K+1)|A|), A = tau/(K^2-1), as far from equal as a fair coin is from both."
+        "False when the attack closes the gap, tau < 0: the stationary threshold tends to risks Phi((K+1)|A|) of + and "
+        "Phi(-(K+1)|A|) of -, A = tau/(K^2-1). They add up to 1, with the hard class above 1/2."
     ),
     setting=ZHONG,
     assumptions=(
@@ -226,7 +227,7 @@ def _line(spacing, m):
     """Three unit-variance classes at -spacing, 0, spacing: by symmetry one threshold t describes every fair
     classifier.
     """
-    fair = brentq(lambda t: 2 * ndtr(-t) - ndtr(t - spacing), spacing / 4, spacing)
+    fair = find_root(lambda t: 2 * ndtr(-t) - ndtr(t - spacing), spacing / 4, spacing)
     half = spacing / 2
     return {
         "disparity with m-way mixup": ndtr(-half),
@@ -259,7 +260,7 @@ THREE_CLASSES = limit(
     statement=(
         "False for three: unit-variance classes at -3, 0, 3 keep the thresholds +-1.5 for every c, so mixup changes "
         "nothing and the middle class keeps twice the risk (D = Phi(-1.5) = 0.0668). The minimax-fair thresholds are "
-        "+-1.6787, risk 0.0932. Mixing maximises the smallest pairwise margin instead."
+        "+-1.6787, risk 0.0932. Here the limit maximises the smallest pairwise margin instead."
     ),
     setting=f"three classes, otherwise {ZHONG}",
     assumptions=(

@@ -11,12 +11,12 @@ from scipy.special import ndtr, ndtri
 from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.norms import NATURAL, Threat
-from linfair.solvers import equalisers
+from linfair.solvers import equalisers, surrogates
 from linfair.solvers.closed_form import direction, optimal_classifier, optimum, threshold
 from linfair.theory.class_distance import DAFA, amplification, amplification_twin
 from linfair.theory.same_class_mixup import K_ABOVE_1, TAU_POSITIVE
 from linfair.theory.theorem import Assumption, Estimate, limit
-from linfair.theory.twins import disparity_of, errors, mean_of, rate_of, risk_of, trained_margins
+from linfair.theory.twins import disparity_at, disparity_of, errors, mean_of, rate_of, risk_of, trained_margins
 
 XU = "Xu et al. 2021"
 MA = "Ma, Wang and Liu 2022, in the model of Xu et al. 2021"
@@ -49,9 +49,9 @@ EASY_RISES = limit(
     id="limit-easy-error-rises",
     title="Adversarial training lowers the natural error of the easy class",
     statement=(
-        "True in the model of Xu et al. 2021, false when the means differ between coordinates: under l_inf, delta = "
-        "(2, 0.8 x 64), K = 1.2, eps = 0.45, the attack silences 64 coordinates and the easy class's natural error "
-        "rises from 0.001 to 0.127."
+        "True in the model of Xu et al. 2021, false when the means differ between coordinates: under l_inf, delta ="
+        " (2, 0.8 x 64), K = 1.2, eps = 0.45, the attack silences 64 coordinates and the easy class's natural error"
+        " rises from 0.001 to 0.127."
     ),
     setting=XU,
     assumptions=(
@@ -102,9 +102,9 @@ ANISOTROPIC_RADIUS = limit(
     id="limit-radius-anisotropic",
     title="Adversarial training, and a larger radius, increase the disparity",
     statement=(
-        "True for isotropic classes, false otherwise: Sigma_+ = diag(1, 2), Sigma_- = diag(1, 0.1), delta = (2, 1), "
-        "l_inf eps = 1/2, equal priors. Natural training has D = 0.0466; robust training drops the second coordinate "
-        "and both gaps vanish."
+        "True for isotropic classes, false otherwise: Sigma_+ = diag(1, 2), Sigma_- = diag(1, 0.1), delta = (2, 1),"
+        " l_inf eps = 1/2, equal priors. Natural training has D = 0.0466; robust training drops the second "
+        "coordinate and both gaps vanish."
     ),
     setting=MA,
     assumptions=(Assumption("delta_2 <= 2 eps < delta_1", lambda delta, eps, **_: delta[1] <= 2 * eps < delta[0]),),
@@ -145,9 +145,9 @@ SIGN_FLIP = limit(
     id="limit-sign-flip",
     title="Adversarial training is less fair than natural training under attack",
     statement=(
-        "True of the signed gap, false of its size: under a strong attack the naturally trained classifier sacrifices"
-        " the easy class. Its disparity vanishes at e* = K (u_0 - v_0)/(K - 1) and is negative beyond; K = 2, tau_0 ="
-        " 12, e = 5: -0.737 against +0.244 for adversarial training."
+        "True of the signed gap, false of its size: under a strong attack the naturally trained classifier "
+        "sacrifices the easy class. Its disparity vanishes at e* = K (u_0 - v_0)/(K - 1) and is negative beyond; K "
+        "= 2, tau_0 = 12, e = 5: -0.737 against +0.244 for adversarial training."
     ),
     setting=XU,
     assumptions=(
@@ -203,8 +203,8 @@ SQRT_D = limit(
     id="limit-sqrt-d",
     title="The robust margin is 2 sqrt(d) (eta - eps) for every radius",
     statement=(
-        "Only for eps < eta. Beyond, the best direction is a single coordinate with total margin -2 (eps - eta), not "
-        "-2 sqrt(d)(eps - eta): the printed closed forms stop being optimal."
+        "Only for eps < eta. Beyond, the best direction is a single coordinate with total margin -2 (eps - eta), "
+        "not -2 sqrt(d)(eps - eta): the printed closed forms stop being optimal."
     ),
     setting=XU,
     assumptions=(Assumption("eps > eta and d >= 2", lambda eps, eta, d, **_: eps > eta and d >= 2),),
@@ -242,8 +242,8 @@ RATIO = limit(
     id="limit-distance-ratio",
     title="Well separated classes are treated equally",
     statement=(
-        "True of the difference of risks, false of their ratio: R_+/R_- stays above K/r at every distance. At tau = "
-        "9, K = 2 the disparity is below 0.001, and the hard class still fails more than twice as often."
+        "True of the difference of risks, false of their ratio: R_+/R_- stays above K/r at every distance. At tau ="
+        " 9, K = 2 the disparity is below 0.001, and the hard class still fails more than twice as often."
     ),
     setting=DAFA,
     assumptions=(K_ABOVE_1, TAU_POSITIVE),
@@ -283,6 +283,53 @@ AMPLIFICATION = limit(
 )
 
 
+def _loss_distance(tau_near, tau_far, K):
+    return {
+        f"disparity, {name}, {loss} loss": disparity_at(u, tau, K)
+        for name, tau in (("near", tau_near), ("far", tau_far))
+        for loss, u in (("logistic", surrogates.minimise(tau, K).u), ("0-1", threshold(tau, K)[0]))
+    }
+
+
+def _loss_distance_twin(n, rng, tau_near, tau_far, K):
+    """Logistic regression on samples of the score, threshold and scale both trained."""
+    from linfair.solvers.fast import robust_erm
+
+    found = {}
+    for name, tau in (("near", tau_near), ("far", tau_far)):
+        model, gaps = ClassGaussians.two_class([tau], 1.0, K), []
+        for _ in range(32):
+            f = robust_erm(*model.sample([max(n // 10, 100)] * 2, rng), NATURAL).classifier
+            gaps.append(f.class_risks(model).disparity)
+        found[f"disparity, {name}, logistic loss"] = mean_of(gaps)
+    return found
+
+
+LOSS_DISTANCE = limit(
+    id="limit-distance-loss",
+    title="Disparity falls with class distance, whatever loss is trained",
+    statement=(
+        "True of the 0-1 loss, false near overlap for the logistic loss: its disparity tends to 0 as tau -> 0, peaks "
+        "(at tau = 1.74 for K = 2, D = 0.095) and only then falls. At K = 2 it is 0.055 at tau = 0.6 and 0.095 at "
+        "tau = 1.74. So there a larger radius lowers the disparity too."
+    ),
+    setting=f"logistic training, otherwise {DAFA}",
+    assumptions=(
+        K_ABOVE_1,
+        Assumption("0 < tau_near < tau_far", lambda tau_near, tau_far, **_: 0 < tau_near < tau_far),
+    ),
+    defaults={"tau_near": 0.6, "tau_far": 1.74, "K": 2.0},
+    analytic_values=_loss_distance,
+    empirical_values=_loss_distance_twin,
+    conclusion=lambda value: (
+        value["disparity, near, logistic loss"] < value["disparity, far, logistic loss"]
+        and value["disparity, near, 0-1 loss"] > value["disparity, far, 0-1 loss"]
+    ),
+    twin="trained",
+    figure="class_distance",
+)
+
+
 # --- cures -----------------------------------------------------------------------------------------------------------
 
 
@@ -308,8 +355,8 @@ REMARGIN = limit(
     id="limit-remargin-backfires",
     title="A larger training radius for the weak class helps it",
     statement=(
-        "Only while its robust risk at its own training radius is below 1/2: dv/de_+ has the sign of v there. K = 2, "
-        "tau = 0.8, r = 1: the risk of + is 0.578 and a larger radius raises it."
+        "Only while its robust risk at its own training radius is below 1/2: dv/de_+ has the sign of v there. K = "
+        "2, tau = 0.8, r = 1: the risk of + is 0.578 and a larger radius raises it."
     ),
     setting="class-wise margins as in FRL (Xu et al. 2021) and DAFA (Lee et al. 2024)",
     assumptions=(
@@ -347,8 +394,9 @@ CONSTANT = limit(
     id="limit-constant-classifier",
     title="The optimum is a proper linear classifier wherever a stationary point exists",
     statement=(
-        "False for every r > 1 at small tau: K = 2, r = 4, tau = 2.05 has an interior local minimum of average risk "
-        "0.2192, and calling everything + costs 0.2."
+        "Only for r up to some r_0(K) > 1 (1.22 at K = 2). Beyond it the constant classifier wins at small tau: K ="
+        " 2, r = 4, tau = 2.05 has an interior local minimum of average risk 0.2192, and calling everything + costs"
+        " 0.2. r_0 solves r Phi(u_0/K) = Phi(u_0), u_0 = K sqrt(2 log(K/r) / (K^2 - 1))."
     ),
     setting=XU,
     assumptions=(
@@ -389,7 +437,8 @@ REWEIGHT = limit(
     title="Training with the equalising class weights returns the equaliser",
     statement=(
         "Only for tau >= (K+1) Phi^{-1}(K/(K+1)) (1.292 at K = 2). At K = 2, tau = 1 the weights K/r make the "
-        "equaliser stationary with reweighted risk 0.369, and calling everything + costs 1/3: training returns that."
+        "equaliser stationary with reweighted risk 0.369, and calling everything + costs 1/3: training returns "
+        "that."
     ),
     setting="reweighting as in FRL, Xu et al. 2021",
     assumptions=(
@@ -469,5 +518,15 @@ TWO_OPTIMA = limit(
 )
 
 THEOREMS = (
-    EASY_RISES, ANISOTROPIC_RADIUS, SIGN_FLIP, SQRT_D, RATIO, AMPLIFICATION, REMARGIN, CONSTANT, REWEIGHT, TWO_OPTIMA,
-)  # fmt: skip
+    EASY_RISES,
+    ANISOTROPIC_RADIUS,
+    SIGN_FLIP,
+    SQRT_D,
+    RATIO,
+    AMPLIFICATION,
+    LOSS_DISTANCE,
+    REMARGIN,
+    CONSTANT,
+    REWEIGHT,
+    TWO_OPTIMA,
+)

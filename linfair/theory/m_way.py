@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from linfair.gaussian import ClassGaussians
@@ -9,7 +11,7 @@ from linfair.mixing import DirichletMix, UniformMix
 from linfair.norms import Threat
 from linfair.solvers.closed_form import minimax_risk, random_optimum, threshold
 from linfair.theory.same_class_mixup import K_ABOVE_1, TAU_POSITIVE, ZHONG, interior
-from linfair.theory.theorem import Assumption, Theorem
+from linfair.theory.theorem import Assumption, Estimate, Theorem
 from linfair.theory.twins import disparity_at, disparity_of, errors, mean_of, trained_margins
 
 
@@ -107,22 +109,21 @@ DIRICHLET = Theorem(
 )
 
 
-def _anisotropic_model(cov_minus, cov_plus, delta):
-    half = np.asarray(delta) / 2
-    return ClassGaussians(np.stack([-half, half]), np.stack([cov_minus, cov_plus]))
-
-
-def _anisotropic_solutions(cov_minus, cov_plus, delta, norm, eps, ways):
+@cache
+def _solutions(cov_minus, cov_plus, delta, norm, eps):
+    """The model, the threat, and the local optimum of the m-way mixed training risk for some m."""
     from linfair.solvers.local import average_risk
 
-    model, threat = _anisotropic_model(cov_minus, cov_plus, delta), Threat(norm, eps)
-    return model, threat, {m: average_risk(model, threat, UniformMix(m)) for m in ways}
+    half = np.asarray(delta) / 2
+    model = ClassGaussians(np.stack([-half, half]), np.stack([cov_minus, cov_plus]))
+    threat = Threat(norm, eps)
+    return model, threat, {m: average_risk(model, threat, UniformMix(m)) for m in (1, 2, 4, 64)}
 
 
-def _anisotropic(cov_minus, cov_plus, delta, norm, eps):
+def _anisotropic(**parameters):
     from linfair.solvers.convex import minimax_fair
 
-    model, threat, found = _anisotropic_solutions(cov_minus, cov_plus, delta, norm, eps, (1, 2, 4, 64))
+    model, threat, found = _solutions(**parameters)
     fair = minimax_fair(model, threat)
     K0, kappa = float(np.divide(*model.sds(fair.classifier.w)[::-1])), fair.info["kappa_low"]
     rate = np.exp(-kappa * kappa / 2) / np.sqrt(2 * np.pi) * np.log(K0) / kappa
@@ -133,14 +134,12 @@ def _anisotropic(cov_minus, cov_plus, delta, norm, eps):
     }
 
 
-def _anisotropic_twin(n, rng, cov_minus, cov_plus, delta, norm, eps):
-    model, threat, found = _anisotropic_solutions(cov_minus, cov_plus, delta, norm, eps, (1, 4))
+def _anisotropic_twin(n, rng, **parameters):
+    model, threat, found = _solutions(**parameters)
     estimates = {}
-    for m, solution in found.items():
-        estimate = disparity_of(errors(solution.classifier, model, n, rng, threat))
-        estimates[f"|robust disparity|, {m}-way"] = type(estimate)(
-            np.sign(solution.risks.disparity) * estimate.value, estimate.se
-        )
+    for m in (1, 4):
+        gap = disparity_of(errors(found[m].classifier, model, n, rng, threat))
+        estimates[f"|robust disparity|, {m}-way"] = Estimate(np.sign(found[m].risks.disparity) * gap.value, gap.se)
     return estimates
 
 
@@ -161,6 +160,7 @@ ANISOTROPIC = Theorem(
     ),
     assumptions=(
         Assumption("||delta||_p > 2 eps", lambda delta, norm, eps, **_: bool(Threat(norm).ball.of(delta) > 2 * eps)),
+        Assumption("both robust risks at most 1/2", lambda **p: _solutions(**p)[2][1].risks.value.max() <= 0.5),
     ),
     defaults={
         "cov_minus": ((1.0, 0.3), (0.3, 0.5)),

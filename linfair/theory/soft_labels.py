@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import expit, roots_hermitenorm
 
+from linfair._numeric import find_root
 from linfair.theory.theorem import Assumption, Theorem
 from linfair.theory.twins import disparity_at, mean_of
 
@@ -28,7 +28,7 @@ def _margin_u(tau, K, rho, r, lam_minus, lam_plus, samples=None):
         s_minus, s_plus = expit(-rho * (u + minus)), expit(-rho * (tau - u + K * plus))
         return (lam_minus - mean(s_minus)) - r * (lam_plus - mean(s_plus))
 
-    return brentq(balance, -50.0, 50.0 + tau)
+    return find_root(balance, -50.0, 50.0 + tau)
 
 
 def _shift(tau, K, rho, r, lam):

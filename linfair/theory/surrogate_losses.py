@@ -60,7 +60,7 @@ HINGE = Theorem(
     ),
     setting=f"robust hinge training, otherwise {ZHONG}",
     ours="The closed form and the rate.",
-    assumptions=(K_ABOVE_1, SEPARABLE, Assumption("m >= 1", lambda m, **_: m >= 1)),
+    assumptions=(K_ABOVE_1, SEPARABLE, Assumption("m >= 2", lambda m, **_: m >= 2)),
     defaults=DEFAULTS,
     analytic_values=_hinge,
     empirical_values=lambda n, rng, **p: _trained("hinge", n, rng, **p),
@@ -89,12 +89,12 @@ LOGISTIC = Theorem(
     title="Robust logistic training shares the 0-1 loss's m-way limit",
     statement=(
         "The population minimiser of the robust logistic loss has the same direction as that of every nonincreasing "
-        "loss; as c -> 0 its u - v tends to c log(K/r)/a, the rate of the 0-1 loss. Its threshold is numerical (a "
+        "loss; as c -> 0, u - v ~ c log(K/r)/a, the rate of the 0-1 loss. Its threshold is numerical (a "
         "convex problem in two unknowns)."
     ),
     setting=f"robust logistic training, otherwise {ZHONG}",
     ours="The statement (asymptotics checked numerically).",
-    assumptions=(K_ABOVE_1, SEPARABLE, Assumption("m >= 1", lambda m, **_: m >= 1)),
+    assumptions=(K_ABOVE_1, SEPARABLE, Assumption("m >= 2", lambda m, **_: m >= 2)),
     defaults=DEFAULTS,
     analytic_values=_logistic,
     empirical_values=lambda n, rng, **p: _trained("logistic", n, rng, **p),

@@ -101,8 +101,8 @@ class Theorem:
     ours: str
     assumptions: tuple[Assumption, ...]
     defaults: Mapping[str, Any]
-    analytic_values: Callable[..., dict[str, float]] = field(repr=False)
-    empirical_values: Callable[..., dict[str, Estimate]] = field(repr=False)
+    analytic_values: Callable[..., Mapping[str, Any]] = field(repr=False)
+    empirical_values: Callable[..., Mapping[str, Estimate]] = field(repr=False)
     conclusion: Callable[[Mapping[str, float]], bool] = field(repr=False)
     twin: Literal["Monte Carlo", "trained", "trained, sign only", "exact"]
     figure: str
@@ -131,7 +131,7 @@ class Theorem:
     def empirical(self, n: int = DEFAULT_N, seed: int = 0, **changes: Any) -> dict[str, Estimate]:
         """The same quantities estimated from about n samples a class."""
         rng = np.random.default_rng(seed)
-        return self.empirical_values(as_count("n", n, least=100), rng, **self.parameters(**changes))
+        return dict(self.empirical_values(as_count("n", n, least=100), rng, **self.parameters(**changes)))
 
     def check(self, n: int = DEFAULT_N, seed: int = 0, **changes: Any) -> Report:
         """Both sides compared."""
@@ -146,4 +146,5 @@ class Theorem:
 
 def limit(**fields: Any) -> Theorem:
     """The limit of a claim: a :class:`Theorem` of kind "limit", ours unless ``ours`` says otherwise."""
-    return Theorem(kind="limit", **({"ours": "The counterexample."} | fields))
+    fields.setdefault("ours", "The counterexample.")
+    return Theorem(kind="limit", **fields)
