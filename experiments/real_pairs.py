@@ -108,7 +108,7 @@ def compute(cell: Row, cfg: Config, data: Dataset) -> list[Row]:
         natural = erm(pair.X, pair.y, Threat(norm, 0.0, part.basis), cfg.ridge)
         for eps in radii:
             threat = Threat(norm, float(Fraction(eps)), part.basis)
-            fair = fast.minimax_fair(pair.model, threat).classifier
+            fair = fast.minimax_fair(pair.model, threat).maybe_classifier
             kappa, short = short_theory(pair, fair, threat)
             fitted = {
                 "natural": [natural],

@@ -186,7 +186,13 @@ def _risks(ax: Any, rows: list[Row], panel: str, names: dict[str, str], top: flo
         ax.annotate(name, (1, level), (2, 0), ("axes fraction", "data"), "offset points", color=color, va="center")
     ms = series(rows, panel=panel, curve="average 0", kind="trained")[0]
     log_ticks(ax, ms.tolist())
-    ax.set(xlabel="samples in one mix, $m$", ylabel="class risk", xlim=(0.93, 1.07 * ms[-1]), ylim=(0, top))
+    ax.set(
+        title="Risks after training on mixes",
+        xlabel="samples in one mix, $m$",
+        ylabel="class risk",
+        xlim=(0.93, 1.07 * ms[-1]),
+        ylim=(0, top),
+    )
 
 
 if __name__ == "__main__":
