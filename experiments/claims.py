@@ -217,7 +217,7 @@ def ratio(name: str, cfg: Config) -> list[Row]:
 
 
 def amplified(name: str, cfg: Config) -> list[Row]:
-    """Points: the optimum of fitted Gaussians, the same draws with and without attack: 0-1 training is too noisy here."""
+    """Points: the optimum of fitted Gaussians, same draws with and without attack: 0-1 training is too noisy here."""
     K, e = 5.0, 0.1
     tau = np.linspace(0.22, 2.5, 60)
 
