@@ -2,8 +2,8 @@
 are.
 
 Four Gaussian cells (group a, label y). The classifier is trained for accuracy by logistic regression on samples of
-the four
-cells; lines are its exact attacked gaps and the bounds by robust accuracy, points the gaps of fresh attacked samples.
+the four cells; lines are its exact attacked gaps and the bounds by robust accuracy, points the gaps of fresh attacked
+samples.
 """
 
 from __future__ import annotations

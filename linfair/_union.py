@@ -85,9 +85,8 @@ def _integrate(z: np.ndarray, root: np.ndarray) -> tuple[float, float]:
     """(log P, relative error): the events in order of decreasing probability, each counted where it is the first.
 
     ``P = p_1 + sum_{j>1} p_j P(m_i > 0 for all i < j | m_j <= 0)``: nothing cancels, so the relative error does not
-    grow in
-    the tails. Each conditional probability is integrated by separation of variables (Genz 1992), with rows that add no
-    new direction as indicators, so singular covariances work.
+    grow in the tails. Each conditional probability is integrated by separation of variables (Genz 1992), with rows
+    that add no new direction as indicators, so singular covariances work.
     """
     order = np.argsort(z, kind="stable")
     z, root = z[order], root[order]

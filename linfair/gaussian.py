@@ -164,15 +164,15 @@ class ClassGaussians:
         for count, law, mean, root in zip(counts, laws_of(mix, self.n_classes), self.means, self._roots, strict=True):
             noise = rng.standard_normal((count, self.dim))
             noise = noise @ root.T if root.ndim == 2 else noise * root
-            spread = np.sqrt((law.sample(count, rng) ** 2).sum(1, keepdims=True))
-            blocks.append(mean + spread * noise)
+            blocks.append(mean + np.sqrt(law.sample_c(count, rng))[:, None] * noise)
         return np.concatenate(blocks), labels
 
     def _counts(self, n: Counts, rng: np.random.Generator) -> np.ndarray:
         if np.ndim(n) == 0:
             return rng.multinomial(as_count("n", n), self.priors)  # pyright: ignore[reportArgumentType]
         counts = np.asarray(n)
-        if counts.shape != (self.n_classes,) or counts.min() < 0 or counts.sum() == 0:
+        whole = counts.dtype.kind in "iu" or (counts.dtype.kind == "f" and (counts == np.floor(counts)).all())
+        if counts.shape != (self.n_classes,) or not whole or counts.min() < 0 or counts.sum() == 0:
             raise ValueError(
                 f"n must be a number or one count a class ({self.n_classes}), got {n}; pass samples to draw"
             )

@@ -5,10 +5,8 @@ Binary, ``f(x) = [w.x + b > 0]`` with class 0 = "-" and class 1 = "+", s_y = -1,
     R_y = Phi(-z_y),   z_y = (s_y (w.mu_y + b) - eps_y ||w||_*) / sqrt(w' Sigma_y w).
 
 C classes, ``f(x) = argmax_k w_k.x + b_k``: the adversary needs to beat one rival only, so the robustly correct region
-is
-``{(w_y - w_j).x + b_y - b_j > eps_y ||w_y - w_j||_*  for all j != y}`` and R_y is one minus a Gaussian orthant
-probability.
-Under a mixing law risks are scale mixtures, ``E_c Phi(-z_y / sqrt(c))``.
+is ``{(w_y - w_j).x + b_y - b_j > eps_y ||w_y - w_j||_*  for all j != y}`` and R_y is one minus a Gaussian orthant
+probability. Under a mixing law risks are scale mixtures, ``E_c Phi(-z_y / sqrt(c))``.
 """
 
 from __future__ import annotations
@@ -88,7 +86,10 @@ class ClassErrors:
 
 @dataclass(frozen=True, eq=False, init=False)
 class LinearClassifier:
-    """A linear classifier: binary from w [d] and a number b, C classes from W [C, d] and b [C]."""
+    """A linear classifier: binary from w [d] and a number b, C classes from W [C, d] and b [C].
+
+    Risks and errors ask for a positive margin: a tie, which an attack of any radius breaks, counts as an error.
+    """
 
     w: np.ndarray
     b: np.ndarray
@@ -119,10 +120,8 @@ class LinearClassifier:
         """Exact class risks under an attack, and under a mixing law if given.
 
         Two classes: closed form. More: value, lower and upper with ``max_j Phi(-z_j) <= R_y <= sum_j Phi(-z_j)`` over
-        the
-        rivals j; the value is exact for two rivals or when all rivals lie on one line (rank one), otherwise
-        integrated to
-        a relative error near 1e-4 and kept within the bounds.
+        the rivals j; the value is exact for two rivals or when all rivals lie on one line (rank one), otherwise
+        integrated to a relative error near 1e-4 and kept within the bounds.
         """
         self._check_model(model)
         radii = threat.radii(model.n_classes)

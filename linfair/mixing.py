@@ -1,8 +1,7 @@
 """Laws of same-class mixing: ``x~ = sum_i lambda_i x_i`` with all x_i of one class and weights that sum to 1.
 
 For Gaussian classes only ``c = sum_i lambda_i^2`` matters: given the weights, ``x~ ~ N(mu_y, c Sigma_y)``. So a law
-knows
-how to draw weights (for samples) and how to integrate over c (for exact risks).
+knows how to draw weights (for samples) and how to integrate over c (for exact risks).
 """
 
 from __future__ import annotations
@@ -48,54 +47,82 @@ class Law(Protocol):
         """Weights [n, m], rows summing to 1."""
         ...
 
+    def sample_c(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """``sum_i lambda_i^2`` of n draws [n], without holding all weights at once."""
+        ...
 
-class _Nodes:
+
+def as_share(name: str, value: float) -> None:
+    """Refuse anything but one number in [0, 1]."""
+    if not 0.0 <= as_array(name, value, shape=()) <= 1.0:
+        raise ValueError(f"{name} must lie in [0, 1], got {value}; it is a weight or a share")
+
+
+class _Law:
+    """What the laws share."""
+
+    m: int
+
     def log_nodes(self) -> Nodes:
+        raise NotImplementedError
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         raise NotImplementedError
 
     def nodes(self) -> Nodes:
         c, log_p = self.log_nodes()
         return c, np.exp(log_p)
 
+    def sample_c(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        c, rows = np.empty(n), max(1, 10**7 // self.m)
+        for k in range(0, n, rows):
+            c[k : k + rows] = (self.sample(min(rows, n - k), rng) ** 2).sum(1)
+        return c
+
+
+class _Fixed(_Law):
+    """A law with one value of c."""
+
+    mean_c: float
+
+    def log_nodes(self) -> Nodes:
+        return np.array([self.mean_c]), np.zeros(1)
+
+    def sample_c(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        return np.full(n, self.mean_c)
+
 
 @dataclass(frozen=True)
-class NoMix(_Nodes):
+class NoMix(_Fixed):
     """The sample itself: m = 1, c = 1."""
 
     m: int = 1
     mean_c: float = 1.0
-
-    def log_nodes(self) -> Nodes:
-        return np.ones(1), np.zeros(1)
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         return np.ones((n, 1))
 
 
 @dataclass(frozen=True)
-class FixedLambda(_Nodes):
+class FixedLambda(_Fixed):
     """Two samples with weights lam and 1 - lam; ``c = lam^2 + (1 - lam)^2`` in [1/2, 1]."""
 
     lam: float = 0.5
     m: int = 2
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.lam <= 1.0:
-            raise ValueError(f"lam must lie in [0, 1], got {self.lam}; it is the weight of the first sample")
+        as_share("lam", self.lam)
 
     @property
     def mean_c(self) -> float:
         return self.lam**2 + (1.0 - self.lam) ** 2
-
-    def log_nodes(self) -> Nodes:
-        return np.array([self.mean_c]), np.zeros(1)
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         return np.tile([self.lam, 1.0 - self.lam], (n, 1))
 
 
 @dataclass(frozen=True)
-class UniformMix(_Nodes):
+class UniformMix(_Fixed):
     """The mean of m samples: ``c = 1/m``. ``m -> inf`` collapses a class to its mean."""
 
     m: int = 2
@@ -107,24 +134,19 @@ class UniformMix(_Nodes):
     def mean_c(self) -> float:
         return 1.0 / self.m
 
-    def log_nodes(self) -> Nodes:
-        return np.array([1.0 / self.m]), np.zeros(1)
-
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         return np.full((n, self.m), 1.0 / self.m)
 
 
 @dataclass(frozen=True)
-class BetaLambda(_Nodes):
-    """Two samples, ``lambda ~ Beta(a, a)``: ``c = (1 + x^2)/2`` with ``x = 2 lambda - 1``, ``E c = (a + 1)/(2a +
-    1)``.
-    """
+class BetaLambda(_Law):
+    """Two samples, ``lambda ~ Beta(a, a)``: ``c = (1 + (2 lambda - 1)^2) / 2``, ``E c = (a + 1) / (2a + 1)``."""
 
     a: float = 1.0
     m: int = 2
 
     def __post_init__(self) -> None:
-        as_positive("a", self.a)
+        as_positive("a", as_array("a", self.a, shape=()))
 
     @property
     def mean_c(self) -> float:
@@ -139,7 +161,7 @@ class BetaLambda(_Nodes):
 
 
 @dataclass(frozen=True)
-class DirichletMix(_Nodes):
+class DirichletMix(_Law):
     """m samples with weights ``Dirichlet(a, ..., a)``: ``E c = (a + 1)/(m a + 1)``; m = 2 is :class:`BetaLambda`."""
 
     m: int = 2
@@ -147,7 +169,7 @@ class DirichletMix(_Nodes):
 
     def __post_init__(self) -> None:
         as_count("m", self.m, least=2)
-        as_positive("a", self.a)
+        as_positive("a", as_array("a", self.a, shape=()))
 
     @property
     def mean_c(self) -> float:
@@ -161,15 +183,15 @@ class DirichletMix(_Nodes):
 
 
 @dataclass(frozen=True)
-class WithOriginal(_Nodes):
+class WithOriginal(_Law):
     """Augmentation: with probability ``share`` the sample itself, otherwise a mix by ``law``."""
 
     law: Law
     share: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.share <= 1.0:
-            raise ValueError(f"share must lie in [0, 1], got {self.share}; it is the share of unmixed samples")
+        as_share("share", self.share)
+        laws_of(self.law, 1)
 
     @property
     def m(self) -> int:
@@ -189,15 +211,18 @@ class WithOriginal(_Nodes):
         weights[rng.random(n) < self.share] = np.eye(1, weights.shape[1])
         return weights
 
+    def sample_c(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        return np.where(rng.random(n) < self.share, 1.0, self.law.sample_c(n, rng))
+
 
 def laws_of(mix: Law | Sequence[Law] | None, n_classes: int) -> list[Law]:
     """One law a class from one law for all, a list of laws, or None (no mixing)."""
     if mix is None:
         return [NoMix()] * n_classes
-    if isinstance(mix, Law):
+    if isinstance(mix, Law) and not isinstance(mix, type):
         return [mix] * n_classes
     laws = list(mix) if isinstance(mix, Sequence) else []
-    if len(laws) != n_classes or not all(isinstance(law, Law) for law in laws):
+    if len(laws) != n_classes or not all(isinstance(law, Law) and not isinstance(law, type) for law in laws):
         raise ValueError(
             f"mix must be one law or {n_classes} laws, one a class, got {mix!r}; use FixedLambda, NoMix, ..."
         )
@@ -257,10 +282,10 @@ def _dirichlet_nodes(m: int, a: float, n: int = 768, replicates: int = 4096, bin
     """Stratified on the largest weight x, which governs the tail of c and which plain sampling would miss.
 
     ``E f(c) = m int beta(x; a, (m-1) a) E[f(x^2 + (1-x)^2 c'); x is the largest] dx`` with c' of the other m - 1
-    weights,
-    here a fixed sample of them. Gauss-Legendre in log x; above x = 1/2 Gauss-Jacobi if the density may blow up at 1.
+    weights, here a fixed sample of them. Gauss-Legendre in log x; above x = 1/2 Gauss-Jacobi if the density may blow
+    up at 1.
     """
-    rest = np.random.default_rng(0).dirichlet(np.full(m - 1, a), replicates)
+    rest = np.random.default_rng(0).dirichlet(np.full(m - 1, a), max(16, min(replicates, 4 * 10**7 // m)))
     rest_c, rest_top = (rest**2).sum(1), rest.max(1)
     rest_c *= (a + 1.0) / ((m - 1) * a + 1.0) / rest_c.mean()  # its mean is known exactly
     power = (m - 1) * a - 1.0  # the density is x^(a-1) (1-x)^power

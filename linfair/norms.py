@@ -1,8 +1,8 @@
 """The three attack norms and the threat model built on them.
 
-An l_p attack of radius eps meets a linear score through the dual norm: ``max_{||delta||_p <= eps} w.delta = eps
-||w||_q``
-with ``1/p + 1/q = 1``. Everything the package needs of a norm is in one row of ``NORMS``.
+An l_p attack of radius eps meets a linear score through the dual norm:
+``max_{||delta||_p <= eps} w.delta = eps ||w||_q`` with ``1/p + 1/q = 1``. Everything the package needs of a norm is
+in one row of ``NORMS``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """``linfair verify``: every theorem and every limit of a claim, analytic value beside empirical twin.
 
 A row passes if ``|z| < 4.5``, or the values are equal where the standard error is 0, and the statement holds for the
-analytic
-values. Trained twins are compared with the population minimiser of their own loss; where there is none to compare
-with, the
-verdict is on the sign and the row says so.
+analytic values. Trained twins are compared with the population minimiser of their own loss; where there is none to
+compare with, the verdict is on the sign and the row says so.
 """
 
 from __future__ import annotations

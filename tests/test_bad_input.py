@@ -197,7 +197,6 @@ OUTSIDE = {
     "nor have anisotropic classes": lambda: optimal_classifier(ClassGaussians(MEANS, [[1.0, 2.0], [1.0, 1.0]])),
     "nor classes without spread": lambda: optimal_classifier(ClassGaussians(MEANS, 0.0)),
     "nor two different random laws": lambda: optimal_classifier(MODEL, mix=[BetaLambda(1.0), BetaLambda(2.0)]),
-    "no stationary threshold": lambda: random_optimum(0.5, 2.0, 10.0, BetaLambda(1.0)),
     "no robust margin to share": lambda: fairness_constrained(-1.0, 2.0, 1.0, 0.1),
     "a constant classifier is optimal": lambda: fairness_constrained(1.0, 2.0, 4.0, 0.1),
     "no surrogate minimiser": lambda: minimise(-1.0, 2.0),

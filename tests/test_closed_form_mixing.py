@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from scipy.special import ndtr
 
 from helpers import D, D_nat, disparity, known, trained
 from linfair._check import AssumptionError
@@ -21,6 +22,7 @@ from linfair.solvers.closed_form import (
     random_optimum,
     threshold,
 )
+from linfair.solvers.solution import Status
 from oracle import Phi, beta_nodes, phi, random_mix_root, training_risk
 
 taus, Ks, cs = st.floats(0.05, 12), st.floats(1.05, 6), st.floats(0.05, 1.0)
@@ -201,3 +203,61 @@ def test_optimal_classifier_accepts_one_random_law_but_not_two():
     np.testing.assert_allclose(known(one.risks).value, Phi([-u, -v]))
     with pytest.raises(AssumptionError):
         optimal_classifier(model, mix=[BetaLambda(1.0), BetaLambda(2.0)])
+
+
+def test_a_random_law_without_a_stationary_threshold_is_a_status_not_an_error():
+    found = random_optimum(0.5, 2.0, 10.0, BetaLambda(1.0))
+    assert np.isnan([found.u, found.v, found.c_eff]).all()
+    assert not found.interior_optimal
+    solution = optimal_classifier(ClassGaussians.two_class([0.5], 1.0, 2.0, 10.0), mix=BetaLambda(1.0))
+    assert solution.status == Status.CONSTANT_OPTIMAL
+    assert solution.classifier.predict([[-9.0], [9.0]]).tolist() == [1, 1]
+    assert solution.objective == pytest.approx(1 / 11)
+
+
+def test_a_random_law_may_keep_a_threshold_that_its_unmixed_problem_lacks():
+    tau, K, r = 1.9, 2.0, 4.0
+    assert np.isnan(threshold(tau, K, r)[0])
+    found = random_optimum(tau, K, r, BetaLambda(1.0))
+    c, p = BetaLambda(1.0).nodes()
+    u = np.array([found.u - 1e-4, found.u, found.u + 1e-4])[:, None]
+    risk = (ndtr(-u / np.sqrt(c)) + r * ndtr(-(tau - u) / K / np.sqrt(c))) @ p
+    assert risk[1] < min(risk[0], risk[2])
+
+
+def test_the_constant_that_wins_is_the_class_that_is_wider_after_mixing():
+    model = ClassGaussians.two_class([0.4], 1.0, 1.2, 0.2)
+    found = optimal_classifier(model, mix=[NoMix(), UniformMix(16)])  # mixed, "+" is the narrow class
+    assert found.status == Status.CONSTANT_OPTIMAL
+    assert found.classifier.predict([[0.0]]).tolist() == [0]
+    assert found.objective == pytest.approx(model.priors[1])
+
+
+@pytest.mark.parametrize(
+    ("tau", "K", "r", "m", "share"), [(1.2371, 5.7135, 0.6672, 637, 0.6162), (0.29104, 4.67343, 1.40934, 502, 0.6973)]
+)
+def test_of_several_minima_the_best_is_returned(tau, K, r, m, share):
+    law = WithOriginal(UniformMix(m), share)
+    found = random_optimum(tau, K, r, law)
+    c, p = law.nodes()
+    u = np.linspace(-6, 6, 20001)[:, None]
+    risk = (ndtr(-u / np.sqrt(c)) + r * ndtr(-(tau - u) / K / np.sqrt(c))) @ p / (1 + r)
+    assert found.interior_optimal
+    assert found.u == pytest.approx(u[risk.argmin(), 0], abs=1e-3)
+
+
+def test_random_laws_against_a_grid():
+    rng = np.random.default_rng(0)
+    u = np.linspace(-15, 15, 30001)[:, None]
+    for _ in range(60):
+        tau, K, r = rng.uniform(-1, 6), np.exp(rng.uniform(-1.5, 1.5)), np.exp(rng.uniform(-1.5, 1.5))
+        laws = (
+            BetaLambda(rng.uniform(0.1, 5)),
+            WithOriginal(UniformMix(int(rng.integers(2, 700))), rng.uniform(0.1, 0.9)),
+        )
+        for law in laws:
+            found, (c, p) = random_optimum(tau, K, r, law), law.nodes()
+            risk = (ndtr(-u / np.sqrt(c)) + r * ndtr(-(tau - u) / K / np.sqrt(c))) @ p / (1 + r)
+            assert found.interior_optimal == (risk.min() < min(1, r) / (1 + r) - 1e-9)
+            if found.interior_optimal:
+                assert found.u == pytest.approx(u[risk.argmin(), 0], abs=2e-3)

@@ -1,10 +1,9 @@
 """Optimal linear classifiers for two isotropic Gaussian classes: direction, threshold, existence, mixing, fairness.
 
-Classes "-" (sd sigma) and "+" (sd K sigma) with priors ratio r = pi_+ / pi_-, attack radii eps_y, ebar = eps_- + eps_+.
-With T the largest total robust margin and tau = T / sigma, a classifier splits tau into robust margins u, v of the two
-classes, each in its own sd: ``u + K v = tau``, ``R_- = Phi(-u)``, ``R_+ = Phi(-v)``. Mixing scales the training
-covariance
-of class y by c_y; risks are always those of the unmixed classes.
+Classes "-" (sd sigma) and "+" (sd K sigma) with priors ratio r = pi_+ / pi_-, attack radii eps_y, ebar = eps_- +
+eps_+. With T the largest total robust margin and tau = T / sigma, a classifier splits tau into robust margins u, v of
+the two classes, each in its own sd: ``u + K v = tau``, ``R_- = Phi(-u)``, ``R_+ = Phi(-v)``. Mixing scales the
+training covariance of class y by c_y; risks are always those of the unmixed classes.
 """
 
 from __future__ import annotations
@@ -30,12 +29,11 @@ def direction(delta: np.ndarray, threat: Threat) -> tuple[np.ndarray, float]:
     """Unit weights of the largest total robust margin, ``T = max_{||w||_2 = 1} w.delta - ebar ||w||_*``, and T.
 
     For ``||delta||_p > ebar``: ``w ~ delta - Proj(delta)``, the residual of the Euclidean projection onto the l_p
-    ball of
-    radius ebar = eps_- + eps_+, and T is its length: it depends on neither priors nor variances nor the split of ebar.
-    Otherwise T <= 0, the attack closes the gap, and the maximiser on the sphere is: linf, the largest coordinate alone;
-    l2, delta; l1, the signs of delta.
+    ball of radius ebar = eps_- + eps_+, and T is its length: it depends on neither priors nor variances nor the split
+    of ebar. Otherwise T <= 0, the attack closes the gap, and the maximiser on the sphere is: linf, the largest
+    coordinate alone; l2, delta; l1, the signs of delta.
     """
-    if threat.lift is not None and threat.norm != "l2":
+    if threat.lift is not None and threat.norm != "l2" and threat.radii(2).any():
         raise AssumptionError(
             f"the closed-form direction needs an attack on the features themselves, got a lifted {threat.norm} threat"
         )
@@ -129,11 +127,9 @@ def _unmixed(c_minus, c_plus) -> bool:
 def _margins(tau, K, r, c_minus, c_plus):
     """The stationary point of ``pi_- Phi(-u / sqrt(c_-)) + pi_+ Phi(-v / sqrt(c_+))`` on ``u + K v = tau``.
 
-    In units of the mixed sds the problem is the unmixed one with ``tau' = tau / sqrt(c_-)``, ``K' = K sqrt(c_+ /
-    c_-)``:
-    ``u^2 - v^2 = 2 Lam``, ``Lam = log(K / r)``, ``S = sqrt(tau^2 + 2 (K^2 - 1) Lam)``. For tau > 0 the roots are
-    written
-    without cancellation; for tau <= 0 as ``(K S - tau) / (K^2 - 1)``.
+    In units of the mixed sds the problem is the unmixed one with ``tau' = tau / sqrt(c_-)``,
+    ``K' = K sqrt(c_+ / c_-)``: ``u^2 - v^2 = 2 Lam``, ``Lam = log(K / r)``, ``S = sqrt(tau^2 + 2 (K^2 - 1) Lam)``.
+    For tau > 0 the roots are written without cancellation; for tau <= 0 as ``(K S - tau) / (K^2 - 1)``.
     """
     mixed = not _unmixed(c_minus, c_plus)
     scale = np.sqrt(c_minus)
@@ -163,9 +159,7 @@ def _optimum(tau, K, r, c_minus, c_plus):
         ratio = K * np.sqrt(c_plus / c_minus)
         train = ndtr(-u / np.sqrt(c_minus)) + r * ndtr(-v / np.sqrt(c_plus))
     interior = train <= constant_risk(ratio, r) * (1.0 + r)  # False where train is NaN: no stationary point
-    status = (
-        (~interior).view(np.int8) if np.ndim(interior) else np.int8(not interior)
-    )  # OPTIMAL = 0, CONSTANT_OPTIMAL = 1
+    status = np.where(interior, Status.OPTIMAL, Status.CONSTANT_OPTIMAL)
     if np.min(tau) <= 0.0:
         status = np.where(tau > 0.0, status, Status.NOT_ROBUSTLY_SEPARABLE)
     return u, v, risk_minus, risk_plus, interior, status
@@ -175,8 +169,7 @@ def constant_risk(K: ArrayLike, r: ArrayLike) -> np.ndarray:
     """Average risk of the constant classifier that can beat an interior point.
 
     The wider class surrounds the narrow one, so for K > 1 only calling everything "+" competes (risk pi_-), for K < 1
-    only
-    calling everything "-" (risk pi_+), for K = 1 the better of the two.
+    only calling everything "-" (risk pi_+), for K = 1 the better of the two.
     """
     K, r = np.asarray(K), np.asarray(r)
     numerator = 1.0 if K.min() > 1.0 else np.where(K > 1.0, 1.0, np.where(K < 1.0, r, np.minimum(1.0, r)))
@@ -197,9 +190,9 @@ def threshold(
     ``S = sqrt(tau^2 + 2 (K^2 - 1) Lam)``; mixing both classes by c replaces Lam by c Lam.
 
     Args:
-        tau: total robust margin in sds of class "-"; K: sd ratio; r: prior ratio; c_minus, c_plus: sum of squared
-        mixing
-            weights of each class. Arrays that broadcast.
+        tau: total robust margin in sds of class "-".
+        K, r: sd ratio and prior ratio, "+" over "-".
+        c_minus, c_plus: sum of squared mixing weights of each class. All arguments broadcast.
     """
     u, v = _solve(_margins, (float, float), tau, K, r, c_minus, c_plus)
     return u, v
@@ -211,17 +204,14 @@ def optimum(
     """:func:`threshold` with class risks, the test against the constant classifiers, and a status, elementwise.
 
     For K > 1 the interior point is the global optimum of the training risk iff ``J(u) <= pi_-``; always so for r <= 1
-    and
-    tau > 0. The smaller pi_- is, the sooner calling everything "+" wins as tau falls.
+    and tau > 0. The smaller pi_- is, the sooner calling everything "+" wins as tau falls.
     """
     return Optimum(*_solve(_optimum, (float, float, float, float, bool, np.int8), tau, K, r, c_minus, c_plus))
 
 
 @dataclass(frozen=True)
 class RandomOptimum:
-    """The optimum under a random mixing law: margins, the fixed c that has the same optimum, and whether it is
-    global.
-    """
+    """The optimum under a random law: margins, the fixed c with the same threshold, whether the constants lose."""
 
     u: float
     v: float
@@ -236,38 +226,47 @@ class RandomOptimum:
 def random_optimum(tau: float, K: float, r: float, law: Law) -> RandomOptimum:
     """Optimal threshold when both classes are mixed by a random law.
 
-    The density of a mixed score is ``p(x) = E[c^{-1/2} phi(x / sqrt(c))]``; the optimum solves ``log p(v) - log p(u) =
-    Lam`` on ``u + K v = tau`` and equals that of a fixed ``c_eff = (u^2 - v^2) / (2 Lam)`` within the support of c. At
-    Lam = 0 the threshold is the equaliser whatever the law, and c_eff is the limit ``1 / E[1/c | a]``.
-
-    Raises:
-        AssumptionError: no stationary threshold exists (disc < 0 for the law's largest c).
+    The density of a mixed score is ``p(x) = E[c^{-1/2} phi(x / sqrt(c))]``. Stationary thresholds solve
+    ``log p(v) - log p(u) = Lam`` on ``u + K v = tau``; each is that of a fixed ``c_eff = (u^2 - v^2) / (2 Lam)`` within
+    the support of c. A law of very different c can have several minima: the one of least training risk is returned. At
+    Lam = 0 it is the equaliser whatever the law, and c_eff is the limit ``1 / E[1/c | a]``. Where nothing is stationary
+    the margins are NaN and the constant classifier is optimal.
     """
     for name, value in (("K", K), ("r", r)):
         as_positive(name, value)
     c, log_p = law.log_nodes()
-    Lam = np.log(K / r)
-    log_c = np.log(c)
+    Lam, weight = np.log(K / r), log_p - 0.5 * np.log(c)
 
-    def log_density(x: float) -> float:
-        return log_sum_exp(log_p - 0.5 * log_c - x * x / (2.0 * c))
+    def log_density(x: np.ndarray) -> np.ndarray:
+        return np.array([log_sum_exp(weight - one * one / (2.0 * c)) for one in np.atleast_1d(x)])
 
-    ends = np.sort(threshold(tau, K, r, c_minus=np.array([c.min(), c.max()]), c_plus=np.array([c.min(), c.max()]))[0])
-    if np.isnan(ends).any():
-        raise AssumptionError(
-            f"no stationary threshold at tau = {tau:g}, K = {K:g}, r = {r:g}: the constant classifier is optimal"
-        )
-    if Lam == 0.0 or ends[0] == ends[1]:
-        u = float(ends[0])
-        posterior = log_p - 0.5 * log_c - u * u / (2.0 * c)
-        c_eff = 1.0 / float(np.exp(log_sum_exp(posterior - log_c) - log_sum_exp(posterior)))
+    def slope(u: np.ndarray) -> np.ndarray:
+        """Its sign is that of the derivative of the training risk in u."""
+        return log_density((tau - u) / K) - log_density(u) - Lam
+
+    def risk(u: float) -> float:
+        v = (tau - u) / K
+        return float(np.exp(log_p) @ (ndtr(-u / np.sqrt(c)) + r * ndtr(-v / np.sqrt(c)))) / (1.0 + r)
+
+    support = np.array([c.min(), c.max()])
+    low, high = np.sort(threshold(tau, K, r, c_minus=support, c_plus=support)[0])  # NaN sorts last
+    if np.isnan(low):
+        return RandomOptimum(np.nan, np.nan, np.nan, False)
+    if np.isnan(high):
+        high = -tau / (K * K - 1.0)  # where the roots of the largest c that has any meet
+    if Lam == 0.0 or low == high:
+        u = float(low)
+        posterior = weight - u * u / (2.0 * c)
+        c_eff = float(np.exp(log_sum_exp(posterior) - log_sum_exp(posterior - np.log(c))))
     else:
-        pad = 1e-12 * max(1.0, abs(ends[1]))
-        u = find_root(lambda x: log_density((tau - x) / K) - log_density(x) - Lam, ends[0] - pad, ends[1] + pad)
+        pad = 1e-12 * max(1.0, abs(low), abs(high))
+        points = int(np.clip(10.0 * abs(high - low) / np.sqrt(c.min()), 2, 4000))  # ten a width of the narrowest part
+        grid = np.linspace(min(low, high) - pad, max(low, high) + pad, points)
+        rising = np.flatnonzero(np.diff(np.sign(slope(grid))) > 0)
+        minima = [find_root(lambda x: float(slope(np.array(x))[0]), grid[k], grid[k + 1]) for k in rising]
+        u = min(minima, key=risk, default=np.nan)
         c_eff = (u * u - ((tau - u) / K) ** 2) / (2.0 * Lam)
-    v = (tau - u) / K
-    train = float(np.exp(log_p) @ (ndtr(-u / np.sqrt(c)) + r * ndtr(-v / np.sqrt(c)))) / (1.0 + r)
-    return RandomOptimum(float(u), float(v), float(c_eff), bool(train <= constant_risk(K, r)))
+    return RandomOptimum(u, (tau - u) / K, float(c_eff), bool(risk(u) <= constant_risk(K, r)))
 
 
 def optimal_classifier(
@@ -283,10 +282,11 @@ def optimal_classifier(
         AssumptionError: see :func:`reduce`; or different random laws for the two classes.
     """
     problem = reduce(model, threat)
-    laws = laws_of(mix, 2)
+    laws, ratio = laws_of(mix, 2), problem.K
     nodes = [law.nodes() for law in laws]
     if all(len(c) == 1 for c, _ in nodes):
         c_minus, c_plus = (float(c[0]) for c, _ in nodes)
+        ratio = problem.K * np.sqrt(c_plus / c_minus)  # training sees the mixed sds
         best = optimum(problem.tau, problem.K, problem.r, c_minus=c_minus, c_plus=c_plus)
         u, interior, info = float(best.u), bool(best.interior_optimal), {"c_minus": c_minus, "c_plus": c_plus}
     elif laws[0] == laws[1]:
@@ -297,7 +297,7 @@ def optimal_classifier(
     if interior:
         classifier = problem.classifier(u)
     else:
-        constant = 1.0 if problem.K > 1.0 or (problem.K == 1.0 and problem.r >= 1.0) else -1.0
+        constant = 1.0 if ratio > 1.0 or (ratio == 1.0 and problem.r >= 1.0) else -1.0
         classifier = LinearClassifier(np.zeros(model.dim), constant)
     training = classifier.class_risks(model, threat, mix)
     status = (
@@ -323,10 +323,9 @@ def minimax_risk(tau: ArrayLike, K: ArrayLike) -> np.ndarray:
 def fairness_constrained(tau: float, K: float, r: float, delta: float) -> tuple[float, float]:
     """Margins (u, v) of least average risk subject to ``|R_+ - R_-| <= delta``, for tau > 0 and an interior optimum.
 
-    On ``u + K v = tau`` the disparity ``Phi(-v) - Phi(-u)`` rises with u and vanishes at the equaliser ``a =
-    tau/(K+1)``, so the
-    answer is the unconstrained optimum if it is fair enough, and otherwise the root of ``|D(u)| = delta`` between the
-    two.
+    On ``u + K v = tau`` the disparity ``Phi(-v) - Phi(-u)`` rises with u and vanishes at the equaliser
+    ``a = tau/(K+1)``, so the answer is the unconstrained optimum if it is fair enough, and otherwise the root of
+    ``|D(u)| = delta`` between the two.
 
     Raises:
         AssumptionError: tau <= 0, or the constant classifier is optimal.

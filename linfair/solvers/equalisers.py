@@ -1,9 +1,8 @@
 """Three exact cures for two isotropic classes: reweight, re-margin, mix the easy class. Each ends at the equaliser.
 
 All move the trained threshold to ``u = v = a = tau / (K + 1)``, where both class risks are ``Phi(-a)``, the least
-worst-class
-risk. What training returns is that point only while it is the *global* optimum of its own training problem, so every
-answer carries that flag. Notation as in ``solvers.closed_form``; Lam = log(K / r).
+worst-class risk. What training returns is that point only while it is the *global* optimum of its own training problem,
+so every answer carries that flag. Notation as in ``solvers.closed_form``; Lam = log(K / r).
 """
 
 from __future__ import annotations
@@ -23,10 +22,8 @@ class Equaliser:
     """A cure on a grid of problems.
 
     ``value``: the setting that equalises; ``risk``: the common robust class risk it leads to (both NaN where none
-    exists);
-    ``feasible``: whether the setting exists; ``interior_optimal``: whether training with it returns the equaliser
-    rather than a
-    constant classifier.
+    exists); ``feasible``: whether the setting exists; ``interior_optimal``: whether training with it returns the
+    equaliser rather than a constant classifier.
     """
 
     value: np.ndarray
@@ -40,8 +37,7 @@ def reweight(tau: ArrayLike, K: ArrayLike, r: ArrayLike = 1.0) -> Equaliser:
     > 0.
 
     The reweighted problem has prior ratio K, and returns that point iff ``Phi(-a) <= 1 / (1 + max(K, 1/K))``, for K >
-    1 that
-    is ``tau >= (K + 1) Phi^{-1}(K / (K + 1))``.
+    1 that is ``tau >= (K + 1) Phi^{-1}(K / (K + 1))``.
     """
 
     def solve(tau, K, r):
@@ -56,10 +52,8 @@ def remargin(tau: ArrayLike, K: ArrayLike, r: ArrayLike = 1.0) -> Equaliser:
     """A larger training radius for class "+": ``value = a - sqrt(a^2 - 2 Lam)``, extra radius in sds of class "+".
 
     In the units of x the extra radius is ``value * sigma_+ / g``, ``g = ||w||_* / ||w||_2`` (g = 1 for l2). Feasible
-    iff
-    ``a^2 >= 2 Lam``; negative (a smaller radius) for r > K. It holds while the larger radius does not turn the
-    direction:
-    always for l2, and for equal ``|delta_j|`` under linf.
+    iff ``a^2 >= 2 Lam``; negative (a smaller radius) for r > K. It holds while the larger radius does not turn the
+    direction: always for l2, and for equal ``|delta_j|`` under linf.
     """
 
     def solve(tau, K, r):

@@ -67,9 +67,9 @@ def _inverse_hazard(y: np.ndarray) -> np.ndarray:
 def hinge(tau: ArrayLike, K: ArrayLike, c: ArrayLike = 1.0) -> Margins:
     """Robust hinge loss, equal priors, tau > 0, both classes mixed by c, elementwise.
 
-    ``t = haz^{-1}(a / sqrt(c))``, ``h = (K + 1) sqrt(c) (haz(t) - t) / 2``: ``u = h + sqrt(c) t``, ``v = h / K +
-    sqrt(c) t``,
-    ``rho sigma = 1 / h``, a = tau / (K + 1). The margins meet as c -> 0 at the rate ``u - v ~ c (K - 1/K) / (2 a)``.
+    ``t = haz^{-1}(a / sqrt(c))``, ``h = (K + 1) sqrt(c) (haz(t) - t) / 2``: ``u = h + sqrt(c) t``,
+    ``v = h / K + sqrt(c) t``, ``rho sigma = 1 / h``, a = tau / (K + 1). The margins meet as c -> 0 at the rate
+    ``u - v ~ c (K - 1/K) / (2 a)``.
     """
 
     def solve(tau, K, c):

@@ -1,9 +1,8 @@
 """Theorems and the limits of claims, as objects: statement, assumptions as code, analytic value, empirical twin,
 figure.
 
-``THEOREMS`` maps ids to :class:`Theorem` objects, theorems first. A new one is a module-level ``THEOREMS`` tuple in a
-file of
-its own, named in ``MODULES``; tests, ``linfair verify`` and the docs pick it up.
+``THEOREMS`` maps ids to :class:`Theorem` objects, theorems first. A new one is a module-level
+``THEOREMS`` tuple in a file of its own, named in ``MODULES``; tests, ``linfair verify`` and the docs pick it up.
 """
 
 from importlib import import_module

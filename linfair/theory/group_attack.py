@@ -2,8 +2,8 @@
 accuracy.
 
 Four Gaussians, index 2 a + y for group a and label y, and a linear classifier that predicts "positive" for w.x + b >
-0. The attack that
-favours group 1 pushes group 1 up and group 0 down: ``P_att = Phi((w.mu_ay + b +- eps ||w||_*) / sqrt(w' Sigma_ay w))``.
+0. The attack that favours group 1 pushes group 1 up and group 0 down:
+``P_att = Phi((w.mu_ay + b +- eps ||w||_*) / sqrt(w' Sigma_ay w))``.
 """
 
 from __future__ import annotations
