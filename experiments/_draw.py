@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from string import ascii_lowercase
 from typing import Any
 
 from _twins import series
@@ -55,6 +56,6 @@ def _no_ticks() -> Any:
 
 
 def letters(axes: Iterable[Any]) -> None:
-    """a, b, c, ... in reading order."""
-    for ax, name in zip(axes, "abcdefgh", strict=False):
+    """a, b, c, ... in reading order, at most 26."""
+    for ax, name in zip(axes, ascii_lowercase, strict=False):
         plotting.letter(ax, name)

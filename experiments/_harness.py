@@ -9,7 +9,8 @@ A script gives its science and nothing else:
 
 and, where it reads a real data set, `dataset(options)`: something with `.label`, `.fingerprint` and `.suffix` ("" for
 CIFAR-10, "-digits", ... in file names). Then the functions take one more argument: cells(cfg, data),
-compute(cell, cfg, data), plot(rows, label). A script with flags of its own passes `options=` a subclass of Options.
+compute(cell, cfg, data), plot(rows, label). A script with flags of its own passes `options=` a subclass of Options;
+one that prints its records passes `table=`, a function of their folder, for --table.
 
 Mistakes of the user end in one line and exit status 2; LINFAIR_TRACEBACK=1 shows where any error came from.
 """
@@ -20,6 +21,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -54,6 +56,8 @@ class Options:
     """Where the numerics run."""
     data_dir: Path | None = None
     """Folder of a real data set, for the experiments that read one."""
+    table: bool = False
+    """Print the tables of the records, for the experiments that have some; compute nothing."""
     out: Path | None = None
     """Folder of the figures and of data/ with the records [figures; with --quick figures/quick]."""
 
@@ -78,12 +82,14 @@ class Experiment:
     plot: Callable[..., Any]
     dataset: Callable[[Any], Dataset] | None = None
     options: type[Options] = Options
+    table: Callable[[Path], str] | None = None
 
 
 def parse(experiment: Experiment, argv: list[str]) -> tuple[Any, Options]:
     """(config, options) of a command line; fields of the config are flags too, over the full or the quick default."""
     default = experiment.quick if "--quick" in argv else experiment.config
-    both = dataclasses.make_dataclass("Arguments", [("config", type(default)), ("options", experiment.options)])
+    # The names of the two fields are the headings of --help: "experiment options" and "run options".
+    both = dataclasses.make_dataclass("Arguments", [("experiment", type(default)), ("run", experiment.options)])
     boxed = io.StringIO()
     try:
         with contextlib.redirect_stderr(boxed):
@@ -102,26 +108,43 @@ def parse(experiment: Experiment, argv: list[str]) -> tuple[Any, Options]:
             message = " ".join(inside[: rules[0] if rules else None]) or boxed.getvalue()
             raise UsageError(f"{message.rstrip('.')}; see --help") from None
         raise
-    if getattr(args.config, "seeds", True) == ():
-        raise UsageError("seeds must hold at least one seed, got none; pass --seeds 0 1 2")
-    if args.options.data_dir and experiment.dataset is None:
+    config, options = args.experiment, args.run
+    _check_numbers(config)
+    if options.data_dir and experiment.dataset is None:
         raise UsageError("--data-dir is for experiments on real data, this one generates its own; drop it")
-    if args.options.plot_only and args.options.force:
+    if options.plot_only and options.force:
         raise UsageError("--plot-only and --force exclude each other, got both; drop one")
-    return args.config, args.options
+    if options.table and experiment.table is None:
+        raise UsageError("--table is for experiments that have tables, this one has figures only; drop it")
+    alone = experiment.options(table=True, quick=options.quick, out=options.out)
+    if options.table and (config, options) != (default, alone):
+        raise UsageError("--table prints what is on record, got flags that it would ignore; keep only --quick or --out")
+    return config, options
+
+
+def _check_numbers(config: Any) -> None:
+    """Seeds are >= 0; every other integer counts something and is >= 1; a sequence is not empty."""
+    for field in dataclasses.fields(config):
+        value, flag = getattr(config, field.name), f"--{field.name.replace('_', '-')}"
+        values = value if isinstance(value, tuple) else (value,)
+        least = 0 if field.name in ("seed", "seeds") else 1
+        if not values:
+            raise UsageError(f"{flag} must hold at least one value, got none; drop it for the default")
+        for number in values:
+            if isinstance(number, int) and not isinstance(number, bool) and number < least:
+                raise UsageError(f"{flag} must be at least {least}, got {number}; drop it for the default")
 
 
 def _shown(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _read(stem: Path) -> tuple[dict[str, Any], list[runs.Row]] | None:
-    """(record, rows) of a complete pair of files, else None."""
-    record, table = runs.read_json(stem.with_name(f"{stem.name}.json")), stem.with_name(f"{stem.name}.csv")
-    if record is None or not table.exists():
+def _hash_on_record(stem: Path) -> str | None:
+    """The hash of a complete record; None where it is missing or damaged."""
+    try:
+        return runs.read_record(stem)[0].get("hash")
+    except runs.RecordError:
         return None
-    rows = runs.read_csv(table)
-    return (record, rows) if len(rows) == record.get("n_rows") else None
 
 
 def _compute(experiment: Experiment, config: Any, options: Options, data: Dataset | None, stem: Path) -> None:
@@ -131,9 +154,9 @@ def _compute(experiment: Experiment, config: Any, options: Options, data: Datase
     partial = runs.Partial(stem.with_name(f"{stem.name}.partial.jsonl"), run_hash)
     if options.force:
         partial.clear()
-    known = _read(stem)
+    resumed = len(partial) > 0
     # A partial beside a complete record is a --force that was killed: finish it.
-    if known and known[0].get("hash") == run_hash and not options.force and not len(partial):
+    if not options.force and not resumed and _hash_on_record(stem) == run_hash:
         print(f"{experiment.name}: up to date, {_shown(stem)}.csv")
         return
     more = (data,) if data else ()
@@ -141,16 +164,21 @@ def _compute(experiment: Experiment, config: Any, options: Options, data: Datase
     kept = sum(partial.get(cell) is not None for cell in cells)
     if kept:
         print(f"{experiment.name}: resuming, {kept} of {len(cells)} cells are done")
-    for cell in tqdm(cells, desc=experiment.name, unit="cell", disable=None, leave=False):
-        if partial.get(cell) is None:
-            start = time.perf_counter()
-            with threadpool_limits(1):  # threads of many small products fight each other, and reorder sums
-                rows = experiment.compute(cell, config, *more)
-            partial.add(cell, rows, time.perf_counter() - start)
-    done = [entry for cell in cells if (entry := partial.get(cell))]
-    rows = [row for entry in done for row in entry["rows"]]
-    if not rows:
-        raise UsageError("the experiment must give at least one row, got none; widen its config")
+    try:
+        for cell in tqdm(cells, desc=experiment.name, unit="cell", disable=None, leave=False):
+            if partial.get(cell) is None:
+                start = time.perf_counter()
+                with threadpool_limits(1):  # threads of many small products fight each other, and reorder sums
+                    rows = experiment.compute(cell, config, *more)
+                partial.add(cell, rows, time.perf_counter() - start)
+        done = [entry for cell in cells if (entry := partial.get(cell))]
+        rows = [row for entry in done for row in entry["rows"]]
+        if not rows:
+            raise UsageError("the experiment must give at least one row, got none; widen its config")
+    except ValueError:
+        if not resumed:  # this config cannot be finished: its cells are of no use
+            partial.clear()
+        raise
     plain = runs.plain(config)
     record = {
         "schema": runs.SCHEMA,
@@ -173,10 +201,7 @@ def _compute(experiment: Experiment, config: Any, options: Options, data: Datase
 
 def _draw(experiment: Experiment, stem: Path, out: Path) -> None:
     """Draw from the record on disk, never from memory: a redraw later gives the same bytes."""
-    found = _read(stem)
-    if found is None:
-        raise UsageError(f"no complete record at '{_shown(stem)}.json' and .csv; run without --plot-only to compute it")
-    record, rows = found
+    record, rows = runs.read_record(Path(_shown(stem)))
     with plotting.style():
         figures = experiment.plot(rows, *((record["dataset"]["label"],) if experiment.dataset else ()))
         if not isinstance(figures, dict):
@@ -189,9 +214,9 @@ def _draw(experiment: Experiment, stem: Path, out: Path) -> None:
 
 
 def _records(experiment: Experiment, folder: Path) -> list[Path]:
-    """Stems of this experiment's records, whatever their data set."""
-    paths = sorted(folder.glob(f"{experiment.name}*.json"))
-    return [p.with_suffix("") for p in paths if (runs.read_json(p) or {}).get("experiment") == experiment.name]
+    """Stems of this experiment's records, whatever their data set; of damaged ones too."""
+    own = re.compile(rf"{re.escape(experiment.name)}(-.*)?\.(json|csv)")
+    return sorted({path.with_suffix("") for path in folder.glob("*") if own.fullmatch(path.name)})
 
 
 def execute(experiment: Experiment, argv: list[str]) -> int:
@@ -200,6 +225,12 @@ def execute(experiment: Experiment, argv: list[str]) -> int:
         config, options = parse(experiment, argv)
         out = (options.out or (FIGURES / "quick" if options.quick else FIGURES)).absolute()
         folder = out / "data"
+        if options.table and experiment.table:
+            text = experiment.table(folder)
+            if not text:
+                raise UsageError(f"--table needs a record, got none in '{_shown(folder)}'; run without --table first")
+            sys.stdout.write(text)
+            return 0
         if options.plot_only:
             for stem in _records(experiment, folder) or [folder / experiment.name]:
                 _draw(experiment, stem, out)
@@ -218,7 +249,9 @@ def execute(experiment: Experiment, argv: list[str]) -> int:
     except (ValueError, OSError) as error:
         if os.environ.get("LINFAIR_TRACEBACK"):
             raise
-        hint = "" if isinstance(error, UsageError | OSError) else " (LINFAIR_TRACEBACK=1 shows where)"
+        hint = (
+            "" if isinstance(error, UsageError | runs.RecordError | OSError) else " (LINFAIR_TRACEBACK=1 shows where)"
+        )
         print(f"{experiment.name}: {' '.join(str(error).split())}{hint}", file=sys.stderr)
         return 2
 

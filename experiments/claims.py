@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from _draw import TRAINED, handles, twins
+from _draw import TRAINED, handles, letters, twins
 from _harness import run
 from _twins import line, point, series
 from linfair import plotting
@@ -186,7 +186,7 @@ def sqrt_d(name: str, cfg: Config) -> list[Row]:
     d, eta = 16, 0.5
     eps, delta = np.linspace(0.3, 0.8, 60), np.full(16, 1.0)
     rows = line(name, "optimal direction", eps, [direction(delta, Threat("linf", float(x)))[1] for x in eps])
-    rows += line(name, "printed formula", eps, 2 * np.sqrt(d) * (eta - eps))
+    rows += line(name, "sqrt(d) formula", eps, 2 * np.sqrt(d) * (eta - eps))
     model = ClassGaussians.two_class(delta, 1.0, 2.0)
     for at in (0.4, 0.6, 0.75):
         threat, gains = Threat("linf", at), []
@@ -340,12 +340,14 @@ PANELS = {
         ("with mixup", "without mixup"),
     ),
     "hard": Panel("Mix the class that suffers", hard_class, r"weight $\lambda$", "robust disparity", (0.5, 1.0)),
-    "losses": Panel("Mixup works for any loss", losses, r"$c=\sum\lambda_i^2$", "robust disparity", top=0.23),
+    "losses": Panel(
+        "Mixup works for any loss", losses, r"$c=\sum\lambda_i^2$", "robust disparity", (0.25, 1.0), top=0.23
+    ),
     "easy": Panel(
         "Adv. training helps the easy class", easy_error, r"$\epsilon$", "natural error", "easy class exceeds"
     ),
     "radius": Panel(
-        "A larger radius widens the gap", anisotropic, r"$\epsilon$", "robust disparity", "robust training undercuts"
+        "Larger radius, wider gap", anisotropic, r"$\epsilon$", "robust disparity", "robust training undercuts"
     ),
     "flip": Panel(
         "Adv. training is less fair, attacked",
@@ -370,7 +372,11 @@ PANELS = {
         "amplification rises",
     ),
     "remargin": Panel(
-        "A larger radius helps the weak class", remargin, "extra training radius (sds of +)", "robust risk of +"
+        "A larger radius helps the weak class",
+        remargin,
+        "extra training radius (sds of +)",
+        "robust risk of +",
+        (0.0, 1.2),
     ),
     "constant": Panel(
         "A stationary point is optimal",
@@ -379,8 +385,12 @@ PANELS = {
         "average risk",
         ("interior point", 'always "+"'),
     ),
-    "optima": Panel("Least average risk is one classifier", two_optima, "direction of w (degrees)", "average risk"),
-    "groups": Panel("One attack is worst for all gaps", orientations, r"$\epsilon$", "|attacked gap|", top=1.3),
+    "optima": Panel(
+        "Least average risk is one classifier", two_optima, "direction of w (degrees)", "average risk", (0.0, 90.0)
+    ),
+    "groups": Panel(
+        "One attack is worst for all gaps", orientations, r"$\epsilon$", "|attacked gap|", (0.0, 0.5), top=1.3
+    ),
 }
 
 
@@ -423,12 +433,13 @@ def plot(rows: list[Row]) -> Any:
             ax.legend(loc=loc, ncols=ncols, fontsize=6.3, handlelength=1.2, columnspacing=0.8).set_in_layout(False)
         if panel.top:
             ax.set_ylim(top=panel.top)
-        ax.set(xlabel=panel.x, ylabel=panel.y, title=panel.claim)
+        ax.set(xlabel=panel.x, ylabel=panel.y, title=f"{panel.claim}?")
         ax.margins(x=0.02)
+    letters(axes[: len(PANELS)])
     entries: dict[str, dict[str, Any]] = {
         "exact": {"color": plotting.BLACK},
         "on samples, bars of 2 se": TRAINED,
-        "the claim fails": {"color": plotting.GREY, "alpha": 0.3, "lw": 6},
+        "the claim is false here": {"color": plotting.GREY, "alpha": 0.3, "lw": 6},
     }
     axes[-1].axis("off")
     axes[-1].legend(handles=handles(entries), loc="center left").set_in_layout(False)

@@ -110,7 +110,7 @@ def rate(cfg: Config, curve: str, m: int) -> list[Row]:
         rng = np.random.default_rng([seed, m, len(curve)])
         X, y = model.sample_mixed([cfg.n] * 2, law, rng)
         found.append(robust_threshold_erm(X, y, [1.0], threat).class_risks(model, threat).disparity)
-    expected = random_optimum(cfg.tau_rate, cfg.K, 1.0, law).disparity
+    expected = float(random_optimum(cfg.tau_rate, cfg.K, 1.0, law).disparity)
     return [point("rate", curve, m, found, cfg.n, expected)]
 
 

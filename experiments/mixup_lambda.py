@@ -69,7 +69,7 @@ def disparities(cfg: Config, u: Any) -> dict[str, Any]:
 def margin(cfg: Config, panel: str, x: float, r: float = 1.0) -> float:
     """Robust margin of class "-" at the population minimiser of the 0-1 loss."""
     if panel == "beta":
-        return random_optimum(cfg.tau, cfg.K, r, BetaLambda(x)).u
+        return float(random_optimum(cfg.tau, cfg.K, r, BetaLambda(x)).u)
     c = FixedLambda(x).mean_c
     return float(optimum(cfg.tau, cfg.K, r, c_minus=c, c_plus=c).u)
 

@@ -9,7 +9,6 @@ Default: scikit-learn's digits, cross-fitted. With --data-dir: CIFAR-10, officia
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +16,7 @@ from itertools import combinations
 
 import numpy as np
 
-from _harness import FIGURES, Options, UsageError, run
+from _harness import Options, UsageError, run
 from _pairs import Measured, Row, binary, erm, measure, pooled, short_theory, splits
 from _pairs_figure import plot
 from _pairs_tables import tables
@@ -139,10 +138,7 @@ def compute(cell: Row, cfg: Config, data: Dataset) -> list[Row]:
 
 
 if __name__ == "__main__":
-    if "--table" in sys.argv:
-        sys.stdout.write(tables(FIGURES / "data"))
-    else:
-        run(
-            name="real_pairs", config=Config(), quick=QUICK, cells=cells, compute=compute, plot=plot, dataset=dataset,
-            options=DataOptions,
-        )  # fmt: skip
+    run(
+        name="real_pairs", config=Config(), quick=QUICK, cells=cells, compute=compute, plot=plot, dataset=dataset,
+        options=DataOptions, table=tables,
+    )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -46,7 +48,7 @@ def as_positive(name: str, value: ArrayLike, *, strict: bool = True) -> np.ndarr
 
 def as_count(name: str, value: int, *, least: int = 1) -> int:
     """A whole number of at least ``least``."""
-    if isinstance(value, bool) or int(value) != value:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value).is_integer():
         raise TypeError(f"{name} must be a whole number, got {value!r}; pass an int")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}; ask for more")
@@ -55,7 +57,7 @@ def as_count(name: str, value: int, *, least: int = 1) -> int:
 
 def as_fraction(name: str, value: float) -> float:
     """A number strictly between 0 and 1."""
-    number = float(value)
+    number = float(as_array(name, value, ndim=0))
     if not 0.0 < number < 1.0:
         raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}; pass a fraction")
     return number
@@ -90,16 +92,21 @@ def as_covariance(name: str, value: ArrayLike, dim: int) -> np.ndarray:
 
 def as_labels(name: str, value: ArrayLike, n: int, n_classes: int | None = None) -> np.ndarray:
     """Integer labels in ``0..n_classes-1``, one for each of the ``n`` samples."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # ragged
+        raise ValueError(f"{name} must be one label a sample, got lists of different lengths; flatten it") from None
     if array.shape != (n,):
         raise ValueError(
             f"{name} must have shape ({n},), one label a sample, got {array.shape}; check X and y belong together"
         )
     if n == 0:
         raise ValueError(f"{name} must not be empty, got n = 0; pass at least one sample")
-    whole = array.astype(np.int64)
-    if not np.array_equal(whole, array):
+    if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold integers, got {array.dtype}; encode the classes as 0, 1, ...")
+    if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.rint(array)) & (abs(array) < 2**53)).all():
+        raise TypeError(f"{name} must hold integers, got fractions or NaN; encode the classes as 0, 1, ...")
+    whole = array.astype(np.int64)
     if whole.min() < 0 or (n_classes is not None and whole.max() >= n_classes):
         top = "C-1" if n_classes is None else str(n_classes - 1)
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -32,7 +33,13 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"command must be one of {', '.join(COMMANDS)}, got '{name}'; see linfair --help", file=sys.stderr)
         return 2
-    return import_module(f"linfair.{name}").main(rest)
+    try:
+        status = import_module(f"linfair.{name}").main(rest)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
 
 
 if __name__ == "__main__":

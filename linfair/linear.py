@@ -22,7 +22,7 @@ from scipy.special import log_ndtr, logsumexp
 from linfair._check import as_array, as_labels, as_priors
 from linfair._union import log_union
 from linfair.mixing import Law, laws_of
-from linfair.norms import NATURAL, Threat
+from linfair.norms import NATURAL, Threat, as_threat
 
 if TYPE_CHECKING:
     from linfair.gaussian import ClassGaussians
@@ -124,7 +124,7 @@ class LinearClassifier:
         integrated to a relative error near 1e-4 and kept within the bounds.
         """
         self._check_model(model)
-        radii = threat.radii(model.n_classes)
+        radii = as_threat(threat).radii(model.n_classes)
         per_class = []
         for y, law in enumerate(laws_of(mix, model.n_classes)):
             normals, offsets = self._rivals(y)
@@ -145,7 +145,7 @@ class LinearClassifier:
         if self.w.ndim != 1:
             raise ValueError("margins need a binary classifier, got one weight a class; use class_risks")
         signs = np.array([-1.0, 1.0])
-        gain = signs * (model.means @ self.w + self.b) - threat.radii(2) * threat.dual_norm(self.w)
+        gain = signs * (model.means @ self.w + self.b) - as_threat(threat).radii(2) * threat.dual_norm(self.w)
         with np.errstate(divide="ignore", invalid="ignore"):
             return gain / model.sds(self.w)
 
@@ -168,7 +168,7 @@ class LinearClassifier:
         """Per-sample margin left after the exact worst attack, ``min_j (score gap - eps_y ||w_y - w_j||_*)`` [n]."""
         data = as_array("X", X, shape=(None, self.w.shape[-1]))
         labels = as_labels("y", y, len(data), self.n_classes)
-        radii = threat.radii(self.n_classes)
+        radii = as_threat(threat).radii(self.n_classes)
         margin = np.empty(len(data))
         for k in np.unique(labels):
             normals, offsets = self._rivals(int(k))
@@ -188,7 +188,7 @@ class LinearClassifier:
         """Worst-case samples [n, d]: each moved its full radius towards the rival easiest to reach."""
         data = as_array("X", X, shape=(None, self.w.shape[-1]))
         labels = as_labels("y", y, len(data), self.n_classes)
-        radii = threat.radii(self.n_classes)
+        radii = as_threat(threat).radii(self.n_classes)
         attacked = data.copy()
         for k in np.unique(labels):
             normals, offsets = self._rivals(int(k))

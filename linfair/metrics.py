@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from linfair._check import as_array, as_count, as_fraction, as_labels
+from linfair._check import as_array, as_count, as_fraction, as_labels, as_positive
 
 
 @dataclass(frozen=True)
@@ -50,28 +50,32 @@ def class_risk(labels: ArrayLike, correct: ArrayLike, n_classes: int | None = No
 
 def worst_class(accuracy: ArrayLike) -> WorstClass:
     """Index and accuracy of the worst class of one class vector [C]."""
-    vector = as_array("accuracy", accuracy, ndim=1)
+    vector = _class_vector(as_array("accuracy", accuracy, ndim=1))
     index = int(vector.argmin())
     return WorstClass(index, float(vector[index]))
 
 
 def bottom_k(accuracy: ArrayLike, k: int = 3) -> np.ndarray:
     """Mean of the k lowest class accuracies."""
-    vector = np.asarray(accuracy, float)
-    if not 1 <= k <= vector.shape[-1]:
+    vector = _class_vector(accuracy)
+    if as_count("k", k) > vector.shape[-1]:
         raise ValueError(f"k must lie in 1..{vector.shape[-1]} (the number of classes), got {k}; average fewer classes")
     return np.sort(vector, axis=-1)[..., :k].mean(-1)
 
 
 def disparity(accuracy: ArrayLike) -> np.ndarray:
     """Largest minus smallest class accuracy; the same for risks."""
-    return np.ptp(np.asarray(accuracy, float), axis=-1)
+    return np.ptp(_class_vector(accuracy), axis=-1)
 
 
 def nsd(accuracy: ArrayLike) -> np.ndarray:
-    """Normalized standard deviation: population sd over classes divided by their mean; lower is fairer."""
-    vector = np.asarray(accuracy, float)
-    return vector.std(-1) / vector.mean(-1)
+    """Normalized standard deviation: population sd over classes divided by their mean; lower is fairer.
+
+    NaN where every class is at 0: the ratio has no limit there.
+    """
+    vector = _class_vector(accuracy)
+    mean = vector.mean(-1)
+    return vector.std(-1) / np.where(mean == 0.0, np.nan, mean)
 
 
 def rho(average: float, worst: float, base_average: float, base_worst: float) -> float:
@@ -86,9 +90,9 @@ def rho(average: float, worst: float, base_average: float, base_worst: float) ->
 
 
 def nrr(clean: ArrayLike, robust: ArrayLike) -> np.ndarray:
-    """Harmonic mean of clean and robust accuracy, ``2 c r / (c + r)``."""
-    c, r = np.asarray(clean, float), np.asarray(robust, float)
-    return 2.0 * c * r / (c + r)
+    """Harmonic mean of clean and robust accuracy, ``2 c r / (c + r)``; 0, its limit, where both are 0."""
+    c, r = as_positive("clean", clean, strict=False), as_positive("robust", robust, strict=False)
+    return 2.0 * c * r / np.where(c + r == 0.0, 1.0, c + r)
 
 
 def bootstrap(
@@ -148,6 +152,14 @@ def proportion(successes: int, n: int, *, level: float = 0.95) -> Interval:
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     return Interval(share, float(max(centre - half, 0.0)), float(min(centre + half, 1.0)), n)
+
+
+def _class_vector(accuracy: ArrayLike) -> np.ndarray:
+    """Finite accuracies or risks with at least one class on the last axis."""
+    vector = as_array("accuracy", accuracy)
+    if vector.ndim == 0 or vector.shape[-1] == 0:
+        raise ValueError(f"accuracy must hold at least one class, got shape {vector.shape}; pass one value a class")
+    return vector
 
 
 def _class_rates(labels: ArrayLike, correct: ArrayLike, n_classes: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -50,9 +50,7 @@ def _unit(w: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Norm:
-    """One l_p norm: ``p``, the dual exponent ``q``, the projection onto its ball and the maximiser of ``w.delta``
-    on its unit ball.
-    """
+    """One l_p norm with its dual exponent ``q``, the projection onto its ball and the attack on linear scores."""
 
     name: str
     p: float
@@ -97,9 +95,8 @@ class Threat:
     Args:
         norm: "l1", "l2" or "linf" (aliases as in :func:`get_norm`).
         eps: one radius for every class, or one a class, in the units of x.
-        lift: None, or a matrix P [p, d] with orthonormal columns when the classifier reads features ``z = P' x`` and
-        the
-            attack lives in x: the shift a weight w feels is then ``||P w||_q`` instead of ``||w||_q``.
+        lift: None, or P [p, d] with orthonormal columns where the classifier reads features ``z = P' x`` and the
+            attack lives in x: weights w then feel a shift of ``||P w||_q`` instead of ``||w||_q``.
 
     Raises:
         ValueError: unknown norm, negative radius, non-finite input, columns of ``lift`` that are not orthonormal.
@@ -143,9 +140,7 @@ class Threat:
         return Threat(self.norm, float(eps) if eps.ndim == 0 else tuple(eps.tolist()), self.lift)
 
     def dual_norm(self, w: np.ndarray) -> np.ndarray:
-        """What a unit radius takes from the score of weights ``w [..., d]``: ``||w||_q``, or ``||P w||_q`` under a
-        lift.
-        """
+        """What a unit radius takes from the score of ``w [..., d]``: ``||w||_q``, with a lift ``||P w||_q``."""
         return self.ball.dual_of(w if self.lift is None else w @ self._basis(w).T)
 
     def worst_shift(self, w: np.ndarray) -> np.ndarray:
@@ -166,3 +161,12 @@ class Threat:
 
 NATURAL = Threat("l2", 0.0)
 """No attack."""
+
+
+def as_threat(threat: Threat) -> Threat:
+    """``threat`` itself; raises TypeError for anything else, such as the name of a norm."""
+    if not isinstance(threat, Threat):
+        got = repr(threat) if isinstance(threat, str | int | float) else type(threat).__name__
+        norm = threat if isinstance(threat, str) else "linf"
+        raise TypeError(f'threat must be a Threat, got {got}; pass Threat("{norm}", eps)')
+    return threat

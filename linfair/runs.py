@@ -33,6 +33,10 @@ class OutputError(OSError):
     """An output folder cannot be written; the message is one line with the remedy."""
 
 
+class RecordError(ValueError):
+    """A record is missing or damaged; the message is one line with the remedy."""
+
+
 # --- the identity of a run -------------------------------------------------------------------------------------------
 
 
@@ -211,9 +215,43 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def read_csv(path: Path) -> list[Row]:
-    """Rows back from `write_csv`: numbers parsed, empty fields as None."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [{key: _parse(text) for key, text in row.items()} for row in csv.DictReader(file)]
+    """Rows back from `write_csv`: numbers parsed, empty fields as None. Raises RecordError for a damaged file."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _damaged(path, f"not a CSV in UTF-8 ({error})") from None
+    if not text.endswith("\n"):
+        raise _damaged(path, "an end in mid-line" if text else "an empty file")
+    names = lines[0]
+    for i, fields in enumerate(lines, 1):
+        if len(fields) != len(names):
+            raise _damaged(path, f"{len(fields)} fields in line {i} below {len(names)} column names")
+    return [dict(zip(names, map(_parse, fields), strict=True)) for fields in lines[1:]]
+
+
+def read_record(stem: Path) -> tuple[dict[str, Any], list[Row]]:
+    """(record, rows) of `<stem>.json` and `<stem>.csv`. Raises RecordError where they are missing or do not agree."""
+    path, table = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.csv")
+    for file in (path, table):
+        if not file.exists():
+            raise RecordError(f"a record is a .json and a .csv, got no '{file}'; run without --plot-only to compute it")
+    record = read_json(path)
+    if record is None:
+        raise _damaged(path, "not a JSON object")
+    label = record["dataset"].get("label") if isinstance(record.get("dataset"), dict) else None
+    if not isinstance(label, str) or not isinstance(record.get("columns"), list):
+        raise _damaged(path, "no dataset label or no columns")
+    rows = read_csv(table)
+    if len(rows) != record.get("n_rows"):
+        raise _damaged(table, f"{len(rows)} rows where its .json has {record.get('n_rows')}")
+    if rows and list(rows[0]) != record["columns"]:
+        raise _damaged(table, "column names that differ from those in its .json")
+    return record, rows
+
+
+def _damaged(path: Path, received: str) -> RecordError:
+    return RecordError(f"'{path}' must be as it was written, got {received}; recompute with --force")
 
 
 # --- resuming --------------------------------------------------------------------------------------------------------
@@ -222,19 +260,16 @@ def read_csv(path: Path) -> list[Row]:
 class Partial:
     """Finished cells of an unfinished run, one JSON line each; survives a kill at any moment.
 
-    Lines of another hash and a line cut short by a kill are dropped. No file without a finished cell.
+    Lines of another hash and damaged ones, as a kill leaves them, are dropped. No file without a finished cell.
     """
 
     def __init__(self, path: Path, run_hash: str):
         self.path, self.hash = path, run_hash
         self._done: dict[str, dict[str, Any]] = {}
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = path.read_bytes().splitlines() if path.exists() else []
         for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if entry.get("hash") == run_hash:
+            entry = self._entry(line)
+            if entry and entry["hash"] == run_hash:
                 self._done[self.key(entry["cell"])] = entry
         if len(self._done) < len(lines):
             self._rewrite()
@@ -242,6 +277,16 @@ class Partial:
     @staticmethod
     def key(cell: Any) -> str:
         return json.dumps(plain(cell), sort_keys=True)
+
+    @staticmethod
+    def _entry(line: bytes) -> dict[str, Any] | None:
+        """A whole line as `add` wrote it, else None."""
+        try:
+            entry = json.loads(line.decode("utf-8"))
+        except ValueError:
+            return None
+        whole = isinstance(entry, dict) and {"hash", "cell", "rows", "seconds"} <= set(entry)
+        return entry if whole else None
 
     def __len__(self) -> int:
         return len(self._done)

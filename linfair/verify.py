@@ -8,11 +8,13 @@ compare with, the verdict is on the sign and the row says so.
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 from linfair.theory import THEOREMS, Comparison, Report, Theorem
 from linfair.theory.theorem import DEFAULT_N
@@ -21,24 +23,47 @@ HEADER = ("id", "quantity", "analytic", "empirical", "+- se", "z", "twin", "verd
 NUMBERS = (2, 3, 4, 5)  # columns that align right
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns 0 if every verdict passes, 1 if one fails, 2 for bad arguments."""
-    parser = argparse.ArgumentParser(prog="linfair verify", description="Check every theorem against samples.")
+class _Mistake(Exception):
+    """The command line asks for something that cannot be; the message is one line with the remedy."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _Mistake(f"{message}; see linfair verify --help")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="linfair verify", description="Check every theorem against samples.")
     parser.add_argument("--only", action="append", metavar="ID", help="this theorem only (may be repeated)")
     parser.add_argument("--n", type=int, default=DEFAULT_N, help="samples a class, roughly (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all samples (default %(default)s)")
     parser.add_argument("--all", action="store_true", help="a row for every compared quantity, not one a theorem")
     parser.add_argument("--json", action="store_true", help="everything as JSON on standard output")
+    parser.add_argument("--list", action="store_true", help="ids and titles, nothing is checked")
     options = parser.parse_args(argv)
-    unknown = sorted(set(options.only or ()) - set(THEOREMS))
-    if unknown:
-        return _refuse(f"--only must name theorems, got {', '.join(unknown)}; known are {', '.join(THEOREMS)}")
+    for unknown in sorted(set(options.only or ()) - set(THEOREMS)):
+        near = difflib.get_close_matches(unknown, THEOREMS)
+        remedy = f"did you mean {' or '.join(near)}?" if near else "linfair verify --list shows them all"
+        raise _Mistake(f"--only must name a theorem or a limit, got '{unknown}'; {remedy}")
     if options.n < 100:
-        return _refuse(f"--n must be at least 100, got {options.n}; standard errors need samples")
+        raise _Mistake(f"--n must be at least 100, got {options.n}; standard errors need samples")
     if options.seed < 0:
-        return _refuse(f"--seed must be >= 0, got {options.seed}; pass a whole number")
+        raise _Mistake(f"--seed must be >= 0, got {options.seed}; pass a whole number")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0 if every verdict passes, 1 if one fails, 2 for bad arguments."""
+    try:
+        options = _parse(argv)
+    except _Mistake as mistake:
+        print(f"linfair verify: {mistake}", file=sys.stderr)
+        return 2
     began = time.perf_counter()
     chosen = [THEOREMS[i] for i in options.only] if options.only else list(THEOREMS.values())
+    if options.list:
+        print(_listing(chosen, options.json))
+        return 0
     reports = [theorem.check(options.n, options.seed) for theorem in _progress(chosen)]
     passed = all(report.passed for report in reports)
     if options.json:
@@ -111,15 +136,17 @@ def _table(rows: list[tuple[str, ...]]) -> str:
     return "\n".join([line(HEADER), "  ".join("-" * w for w in widths), *map(line, rows)])
 
 
+def _listing(theorems: list[Theorem], as_json: bool) -> str:
+    if as_json:
+        return json.dumps([{"id": t.id, "kind": t.kind, "title": t.title} for t in theorems])
+    width = max(len(t.id) for t in theorems)
+    return "\n".join(f"{t.id:<{width}}  {t.kind:<7}  {t.title}" for t in theorems)
+
+
 def _progress(theorems: list[Theorem]) -> Iterable[Theorem]:
     from tqdm import tqdm
 
     return tqdm(theorems, unit="theorem", leave=False, disable=not sys.stderr.isatty())
-
-
-def _refuse(message: str) -> int:
-    print(f"linfair verify: {message}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

@@ -5,21 +5,21 @@
 import numpy as np
 import pytest
 
-from linfair._check import AssumptionError
+from linfair import metrics
+from linfair._check import AssumptionError, as_count, as_fraction, as_labels
 from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.mixing import BetaLambda, DirichletMix, FixedLambda, NoMix, UniformMix, WithOriginal, mix_within_class
-from linfair.norms import Threat, get_norm
+from linfair.norms import Threat, as_threat, get_norm
 from linfair.solvers.closed_form import (
     direction,
-    fairness_constrained,
     minimax_risk,
     optimal_classifier,
     optimum,
     random_optimum,
     threshold,
 )
-from linfair.solvers.equalisers import mix_easy, remargin, reweight
+from linfair.solvers.equalisers import fairness_constrained, mix_easy, remargin, reweight
 from linfair.solvers.surrogates import exponential, hinge, inverse_hazard, minimise
 from linfair.solvers.zero_one import robust_threshold_erm, threshold_erm
 
@@ -174,6 +174,35 @@ BAD = {  # what is wrong: (call, words the message must hold)
     "negative weight": (lambda: threshold_erm([1.0, 2.0], [0, 1], (1.0, -1.0)), ["weights", "-1"]),
     "three weights": (lambda: threshold_erm([1.0, 2.0], [0, 1], (1.0, 1.0, 1.0)), ["weights", "(3,)"]),
     "score matrix": (lambda: threshold_erm([[1.0], [2.0]], [0, 1]), ["scores", "(2, 1)"]),
+    "labels 1 and 2": (lambda: robust_threshold_erm(X, [1, 2, 2], [1.0, 0.0]), ["y", "0..1", "1..2"]),
+    "too few labels": (lambda: robust_threshold_erm(X, [0, 1], [1.0, 0.0]), ["y", "(2,)"]),
+    "labels to be cut": (lambda: robust_threshold_erm(X, [0, 0.7, 1], [1.0, 0.0]), ["y", "integers"]),
+    "labels in words": (lambda: as_labels("y", ["cat", "dog"], 2), ["y", "integers", "<U3"]),
+    "NaN label": (lambda: as_labels("y", [0.0, NAN], 2), ["y", "integers", "NaN"]),
+    "infinite label": (lambda: as_labels("y", [0.0, INF], 2), ["y", "integers"]),
+    "label beyond int64": (lambda: as_labels("y", [0.0, 1e300], 2), ["y", "integers"]),
+    "ragged labels": (lambda: as_labels("y", [[0], [1, 2]], 2), ["y", "lengths"]),
+    "count in words": (lambda: as_count("n", "a"), ["n", "whole number", "'a'"]),
+    "count as text": (lambda: as_count("n", "3"), ["n", "'3'"]),
+    "NaN count": (lambda: as_count("n", NAN), ["n", "nan"]),
+    "infinite count": (lambda: as_count("n", INF), ["n", "inf"]),
+    "no count": (lambda: as_count("n", None), ["n", "None"]),
+    "list of counts": (lambda: as_count("n", np.array([1, 2])), ["n", "array"]),
+    "fraction in words": (lambda: as_fraction("level", "a"), ["level", "str"]),
+    "NaN fraction": (lambda: as_fraction("level", NAN), ["level", "finite"]),
+    "name of a norm for a threat": (lambda: as_threat("l2"), ["threat", "got 'l2'", 'pass Threat("l2", eps)']),
+    "radius for a threat": (lambda: as_threat(0.1), ["threat", "0.1", 'pass Threat("linf", eps)']),
+    "threshold training under a name": (lambda: robust_threshold_erm(X, Y, [1.0, 0.0], "linf"), ["threat", "'linf'"]),
+    "worst of no classes": (lambda: metrics.worst_class([]), ["accuracy", "(0,)"]),
+    "worst of a NaN": (lambda: metrics.worst_class([0.1, NAN]), ["accuracy", "finite"]),
+    "disparity of no classes": (lambda: metrics.disparity([]), ["accuracy", "(0,)"]),
+    "disparity of a number": (lambda: metrics.disparity(0.5), ["accuracy", "()"]),
+    "spread of no classes": (lambda: metrics.nsd([]), ["accuracy", "(0,)"]),
+    "lowest of a NaN": (lambda: metrics.bottom_k([0.1, NAN], 1), ["accuracy", "finite"]),
+    "lowest of too many": (lambda: metrics.bottom_k([0.1, 0.2], 3), ["k", "3"]),
+    "lowest none": (lambda: metrics.bottom_k([0.1, 0.2], 0), ["k", "0"]),
+    "lowest one and a half": (lambda: metrics.bottom_k([0.1, 0.2], 1.5), ["k", "1.5"]),
+    "negative accuracy in a mean": (lambda: metrics.nrr(-0.1, 0.1), ["clean", "-0.1"]),
     "direction of another dimension": (lambda: robust_threshold_erm(X, Y, [1.0]), ["(3, 2)"]),
 }
 
@@ -197,8 +226,6 @@ OUTSIDE = {
     "nor have anisotropic classes": lambda: optimal_classifier(ClassGaussians(MEANS, [[1.0, 2.0], [1.0, 1.0]])),
     "nor classes without spread": lambda: optimal_classifier(ClassGaussians(MEANS, 0.0)),
     "nor two different random laws": lambda: optimal_classifier(MODEL, mix=[BetaLambda(1.0), BetaLambda(2.0)]),
-    "no robust margin to share": lambda: fairness_constrained(-1.0, 2.0, 1.0, 0.1),
-    "a constant classifier is optimal": lambda: fairness_constrained(1.0, 2.0, 4.0, 0.1),
     "no surrogate minimiser": lambda: minimise(-1.0, 2.0),
 }
 

@@ -15,12 +15,12 @@ from linfair.gaussian import ClassGaussians
 from linfair.norms import Threat
 from linfair.solvers.closed_form import (
     direction,
-    fairness_constrained,
     optimal_classifier,
     optimum,
     reduce,
     threshold,
 )
+from linfair.solvers.equalisers import fairness_constrained
 from linfair.solvers.solution import Status
 from oracle import Phi, phi, training_risk
 
@@ -121,7 +121,7 @@ def test_under_attack_the_natural_classifier_can_be_the_less_fair_one():
 
 
 def test_fairness_constrained_margins():
-    u, v = fairness_constrained(6.0, 2.0, 1.0, 0.005)
+    u, v, _ = fairness_constrained(6.0, 2.0, 1.0, 0.005)
     assert u == pytest.approx(2.063670, abs=5e-7)
     assert training_risk(u, 6.0, 2.0, 1.0) == pytest.approx(0.02202452, abs=5e-9)
     assert disparity(u, v) == pytest.approx(0.005, abs=1e-12)
@@ -133,7 +133,7 @@ def test_the_fairness_constrained_point_is_the_best_fair_threshold(tau, K, share
     best = optimum(tau, K, r)
     assume(best.interior_optimal and abs(share - 1) > 1e-3)
     delta = min(fraction * abs(float(best.disparity)), 0.99)
-    u, v = fairness_constrained(tau, K, r, delta)
+    u, v, _ = fairness_constrained(tau, K, r, delta)
     assert u + K * v == pytest.approx(tau, abs=1e-9)
     assert abs(disparity(u, v)) <= delta + 1e-10
     grid = np.linspace(min(tau / (K + 1), best.u) - 1, max(tau / (K + 1), best.u) + 1, 801)
@@ -145,7 +145,7 @@ def test_the_fairness_constrained_point_is_the_best_fair_threshold(tau, K, share
 
 
 def test_no_disparity_allowed_is_the_equaliser():
-    assert fairness_constrained(6.0, 2.0, 1.0, 0.0) == pytest.approx((2.0, 2.0), abs=1e-12)
+    assert fairness_constrained(6.0, 2.0, 1.0, 0.0)[:2] == pytest.approx((2.0, 2.0), abs=1e-12)
 
 
 def test_mixes_needed_for_a_given_disparity():
@@ -155,10 +155,21 @@ def test_mixes_needed_for_a_given_disparity():
     assert D(6.0, 2.0, c=1 / m) == pytest.approx(9.92e-4, abs=5e-7)
 
 
-@pytest.mark.parametrize("arguments", [(-1.0, 2.0, 1.0, 0.1), (0.0, 2.0, 1.0, 0.1), (1.0, 2.0, 4.0, 0.1)])
-def test_the_fairness_constraint_needs_a_positive_margin_and_an_interior_optimum(arguments):
-    with pytest.raises(AssumptionError):
-        fairness_constrained(*arguments)
+@pytest.mark.parametrize("tau, K, r", [(1.0, 2.0, 4.0), (0.7, 0.5, 1.0), (3.0, 1.0, 9.0), (-1.0, 2.0, 1.0)])
+def test_a_constant_that_wins_unconstrained_is_never_fair_enough(tau, K, r):
+    found = fairness_constrained(tau, K, r, 0.1)
+    u = np.linspace(-12, 12, 240001)
+    fair = u[np.abs(disparity(u, (tau - u) / K)) <= 0.1]
+    assert training_risk(found.u, tau, K, r) == pytest.approx(training_risk(fair, tau, K, r).min(), abs=5e-5)
+    assert found.status == (Status.OPTIMAL if tau > 0 else Status.NOT_ROBUSTLY_SEPARABLE)
+
+
+def test_the_constrained_optimum_is_elementwise():
+    tau, delta = np.array([[2.0], [6.0]]), np.array([0.0, 1e-3, 0.05])
+    grid = fairness_constrained(tau, 2.0, 1.0, delta)
+    assert grid.u.shape == (2, 3)
+    one_by_one = [[float(fairness_constrained(t, 2.0, 1.0, d).u) for d in delta] for t in tau[:, 0]]
+    assert grid.u == pytest.approx(np.array(one_by_one), abs=1e-12)
 
 
 def test_reduction_needs_two_isotropic_classes():

@@ -261,3 +261,10 @@ def test_random_laws_against_a_grid():
             assert found.interior_optimal == (risk.min() < min(1, r) / (1 + r) - 1e-9)
             if found.interior_optimal:
                 assert found.u == pytest.approx(u[risk.argmin(), 0], abs=2e-3)
+
+
+def test_random_laws_on_a_grid():
+    grid = random_optimum([[2.0], [6.0]], 2.0, [0.5, 1.0, 2.0], BetaLambda(1.0))
+    assert grid.u.shape == grid.interior_optimal.shape == grid.disparity.shape == (2, 3)
+    assert grid.u[1, 1] == random_optimum(6.0, 2.0, 1.0, BetaLambda(1.0)).u
+    assert grid.disparity[:, 2] == pytest.approx(0.0, abs=1e-12)

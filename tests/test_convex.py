@@ -174,3 +174,14 @@ def test_max_min_margin_brackets_four_classes(threat):
     too_much = convex.max_min_margin(model, threat.scaled(400.0))
     assert too_much.status == Status.NOT_ROBUSTLY_SEPARABLE
     assert too_much.maybe_classifier is None
+
+
+@pytest.mark.parametrize("covs", [0.0, np.array([[1.0, 0.0, 0.0]] * 3)], ids=["points", "one direction"])
+def test_max_min_margin_of_classes_without_spread(covs):
+    means = np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 0.0], [0.0, 1.0, 3.0]])
+    for threat in (Threat("l2", 0.0), Threat("linf", 0.3), Threat("l1", (0.1, 0.2, 0.3))):
+        found = convex.max_min_margin(ClassGaussians(means, covs), threat)
+        assert (found.status, found.objective, found.gap) == (Status.ROBUSTLY_SEPARABLE, 0.0, 0.0)
+        assert found.info["kappa_low"] == found.info["kappa_high"] == np.inf
+        assert (found.classifier.robust_margins(means, [0, 1, 2], threat) > 0.0).all()
+    assert convex.max_min_margin(ClassGaussians(means, covs), Threat("l2", 9.0)).status == Status.NOT_ROBUSTLY_SEPARABLE

@@ -175,3 +175,9 @@ def test_what_the_fast_solver_does_not_do_it_says():
         fast.robust_erm([[0.0], [1.0]], [0, 1], Threat("l2", 0.1), "hinge")
     with pytest.raises(ValueError, match="model must have 2 classes, got 3"):
         fast.minimax_fair(ClassGaussians(np.eye(3), 1.0), Threat("l2", 0.1))
+
+
+@pytest.mark.parametrize("tol", [-1.0, 0.0, np.nan])
+def test_the_tolerance_is_a_positive_number(tol):
+    with pytest.raises(ValueError, match="tol must be"):
+        fast.robust_erm(np.eye(2), [0, 1], Threat("l2", 0.1), tol=tol)

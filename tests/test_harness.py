@@ -1,7 +1,12 @@
 """The experiments' main loop: skip, resume, redraw, refuse - on a toy experiment."""
 
+import ast
 import dataclasses
 import json
+import re
+import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -87,17 +92,45 @@ def test_what_is_up_to_date_is_not_computed_again(tmp_path, capsys):
     assert again.calls == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("damage", ["", "x,y,seed\n0,0,0\n", None])
+DAMAGE = ["", "x,y,seed\n0,0,0\n", "x,y,seed\n0,0", b"x,y\n0,\xff\n"]
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, None])
 def test_a_damaged_table_is_computed_again(tmp_path, damage):
     Toy(tmp_path)()
     table = tmp_path / "data/toy.csv"
     if damage is None:
         table.unlink()
     else:
-        table.write_text(damage)
+        table.write_bytes(damage if isinstance(damage, bytes) else damage.encode())
     again = Toy(tmp_path)
     assert again() == 0
     assert len(again.calls) == 4
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["toy.csv", "toy.json"])
+def test_plot_only_names_a_damaged_file_and_the_remedy(tmp_path, capsys, name, damage):
+    Toy(tmp_path)()
+    before = (tmp_path / "toy.pdf").read_bytes()
+    (tmp_path / "data" / name).write_bytes(damage if isinstance(damage, bytes) else damage.encode())
+    capsys.readouterr()
+    again = Toy(tmp_path)
+    assert again("--plot-only") == 2
+    message = one_line(capsys)
+    assert name in message
+    assert "recompute with --force" in message
+    assert "TRACEBACK" not in message
+    assert again.calls == []
+    assert (tmp_path / "toy.pdf").read_bytes() == before
+
+
+def test_plot_only_with_half_a_table_line(tmp_path, capsys):
+    Toy(tmp_path)()
+    table = tmp_path / "data/toy.csv"
+    table.write_bytes(table.read_bytes()[:-4])
+    assert Toy(tmp_path)("--plot-only") == 2
+    assert "toy.csv" in one_line(capsys)
 
 
 def test_config_fields_are_flags_and_change_the_hash(tmp_path):
@@ -173,17 +206,57 @@ def test_quick_keeps_away_from_the_full_record(tmp_path, monkeypatch):
         (["--nonsense"], "nonsense"),
         (["--n", "many"], "many"),
         (["--device", "cuda"], "cuda"),
-        (["--seeds"], "at least one seed"),
+        (["--seeds"], "--seeds must hold at least one value, got none"),
+        (["--seeds", "3", "-1"], "--seeds must be at least 0, got -1"),
+        (["--n", "-3"], "--n must be at least 1, got -3"),
+        (["--quick", "--n", "0"], "--n must be at least 1, got 0"),
         (["--data-dir", "x"], "--data-dir"),
         (["--plot-only", "--force"], "exclude each other"),
         (["--slope", "-1"], "slope must be >= 0, got -1.0; flip the sign"),
-        (["--n", "0"], "at least one row"),
+        (["--table"], "--table is for experiments that have tables"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_no_files(tmp_path, capsys, argv, expected):
     assert Toy(tmp_path)(*argv) == 2
     assert expected in one_line(capsys)
     assert names(tmp_path) == []
+
+
+def test_a_mistake_found_late_leaves_no_partial(tmp_path, capsys):
+    def fails(cell, cfg):
+        if cell["i"] == 2:
+            raise ValueError("slope must be small, got a large one; lower it")
+        return [{"x": 0, "y": 0}]
+
+    assert Toy(tmp_path, compute=fails)() == 2
+    assert "slope must be small" in one_line(capsys)
+    assert names(tmp_path) == []
+    assert Toy(tmp_path, compute=lambda cell, cfg: [])() == 2
+    assert "at least one row" in one_line(capsys)
+    assert names(tmp_path) == []
+
+
+def test_a_mistake_found_late_keeps_the_cells_of_an_earlier_run(tmp_path):
+    Toy(tmp_path, kill_at=2)()
+
+    def fails(cell, cfg):
+        raise ValueError("code broken since; mend it")
+
+    assert Toy(tmp_path, compute=fails)() == 2
+    assert names(tmp_path) == ["data/toy.partial.jsonl"]
+
+
+def test_tables_are_printed_from_the_records_of_a_folder(tmp_path, capsys):
+    toy = Toy(tmp_path, table=lambda folder: "".join(p.name + "\n" for p in folder.glob("*.csv")))
+    assert toy("--table") == 2
+    assert "--table needs a record" in one_line(capsys)
+    toy()
+    capsys.readouterr()
+    assert toy("--table") == 0
+    assert capsys.readouterr().out == "toy.csv\n"
+    for extra in (["--force"], ["--plot-only"], ["--n", "3"], ["--data-dir", "x"]):
+        assert toy("--table", *extra) == 2
+        assert "--data-dir" in (message := one_line(capsys)) or "would ignore" in message
 
 
 def test_an_output_folder_that_cannot_be_is_one_line_before_any_work(tmp_path, capsys):
@@ -206,6 +279,8 @@ def test_help_lists_the_fields_of_the_config(tmp_path, capsys):
     assert not stop.value.code
     text = capsys.readouterr().out
     assert "--slope" in text
+    assert "experiment options" in text
+    assert "run options" in text
     assert "--plot-only" in text
 
 
@@ -262,3 +337,20 @@ def test_records_carry_the_data_set_and_redraw_without_it(tmp_path, capsys):
     capsys.readouterr()
     assert toy("--data-dir", str(tmp_path / "absent")) == 2
     assert "download it" in one_line(capsys)
+
+
+def test_every_import_is_a_declared_dependency():
+    root = Path(__file__).resolve().parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [name for group in project["optional-dependencies"].values() for name in group]
+    declared = {re.split(r"[^\w-]", name)[0] for name in project["dependencies"] + extras}
+    declared = {"sklearn" if name == "scikit-learn" else name.replace("-", "_") for name in declared}
+    for folder in ("linfair", "experiments", "benchmarks"):
+        own = {path.stem for path in (root / folder).rglob("*.py")} | {"linfair"}
+        for path in (root / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and node.level == 0:
+                    modules = [node.module or ""]
+                used = {module.split(".")[0] for module in modules}
+                assert used <= declared | own | sys.stdlib_module_names, path.name

@@ -10,7 +10,7 @@ from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.mixing import BetaLambda, DirichletMix, FixedLambda, UniformMix
 from linfair.norms import Threat
-from linfair.solvers import local
+from linfair.solvers import fast, local
 from linfair.solvers.solution import Status
 
 CROSSED = ClassGaussians(np.array([[-1.0, -1.0], [1.0, 1.0]]), np.array([[4.0, 0.1], [0.1, 4.0]]))
@@ -23,7 +23,7 @@ def test_two_global_minima_favour_opposite_classes():
     assert second == pytest.approx(first, abs=1e-9)
     disparities = sorted(c.class_risks(CROSSED).disparity for c in (one, other))
     assert disparities == pytest.approx([-0.2090, 0.2090], abs=2e-4)
-    assert (found.status, found.gap, found.method) == (Status.OPTIMAL, None, "local, multi-start")
+    assert (found.status, found.gap, found.method) == (Status.LOCAL, None, "local, multi-start")
 
 
 @pytest.mark.parametrize("mix", [None, FixedLambda(0.3), [BetaLambda(1.0), UniformMix(3)]])
@@ -33,7 +33,7 @@ def test_a_minimum_is_not_beaten_nearby_and_the_gradient_is_right(mix, seed):
     model = gaussians(rng, 3, distance=3.0, priors=[0.4, 0.6])
     for threat in threats(rng, 3):
         found = local.average_risk(model, threat, mix, starts=2)
-        if found.status == Status.OPTIMAL:
+        if found.status == Status.LOCAL:
             best = found.classifier
             for scale in (1e-5, 1e-3, 1e-1):
                 for step in scale * rng.standard_normal((20, 4)):
@@ -72,6 +72,44 @@ def test_constants_compete():
     swapped = local.average_risk(ClassGaussians(model.means, model.covs, model.priors[::-1]), Threat("linf", 9.0))
     assert swapped.status == Status.CONSTANT_OPTIMAL
     assert swapped.risks.value == pytest.approx([0.0, 1.0])
+
+
+@pytest.mark.parametrize("covs", [[0.0, 1.0], [[1.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [3.0, 1.0]]], ids=str)
+@pytest.mark.parametrize("threat", [Threat("l2", 0.0), Threat("linf", 0.2), Threat("l1", (0.1, 0.3))], ids=str)
+def test_a_class_without_spread_puts_the_optimum_at_a_kink(covs, threat):
+    model = ClassGaussians(np.array([[0.0, 0.0], [2.0, 1.0]]), np.array(covs))
+    fair = fast.minimax_fair(model, threat).classifier.class_risks(model, threat).average(model.priors)
+    found = local.average_risk(model, threat)
+    assert found.objective <= fair * (1 + 1e-9)
+    assert found.objective == found.info["minima"][0][0]
+    assert found.classifier.class_risks(model, threat).average(model.priors) == found.objective
+
+
+@pytest.mark.parametrize("covs", [[0.0, 0.0], [[1.0, 0.0], [2.0, 0.0]]], ids=str)
+def test_a_direction_without_spread_has_no_risk_unless_the_attack_bridges_it(covs):
+    model = ClassGaussians(np.array([[0.0, 0.0], [2.0, 1.0]]), np.array(covs))
+    found = local.average_risk(model, Threat("linf", 0.2))
+    assert (found.status, found.objective) == (Status.ROBUSTLY_SEPARABLE, 0.0)
+    assert found.classifier.class_risks(model, Threat("linf", 0.2)).value == pytest.approx([0.0, 0.0], abs=1e-300)
+    assert found.info["minima"][0] == (0.0, found.classifier)
+    bridged = local.average_risk(model, Threat("linf", 2.2))
+    assert (bridged.status, bridged.objective) == (Status.CONSTANT_OPTIMAL, 0.5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_covariances_of_low_rank(seed):
+    rng = np.random.default_rng(seed)
+    roots = rng.standard_normal((2, 3, 1 + seed % 2))
+    model = ClassGaussians(rng.standard_normal((2, 3)), roots @ roots.transpose(0, 2, 1))
+    for threat in (Threat("l2", 0.2), Threat("linf", 0.1), Threat("l1", 1.0)):
+        found, fair = local.average_risk(model, threat, starts=2), fast.minimax_fair(model, threat).maybe_classifier
+        if fair is not None:
+            assert found.objective <= fair.class_risks(model, threat).average(model.priors) * (1 + 1e-9)
+
+
+def test_classes_that_nothing_tells_apart_have_a_constant():
+    found = local.average_risk(ClassGaussians(np.zeros((2, 2)), 1.0), Threat("l2", 0.0))
+    assert (found.status, found.objective) == (Status.CONSTANT_OPTIMAL, 0.5)
 
 
 def test_tails_far_below_double_precision_of_one():

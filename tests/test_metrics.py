@@ -23,6 +23,13 @@ def test_worked_vector():
     assert metrics.nrr(0.8675, 0.5393) == pytest.approx(0.66512, abs=5e-6)
 
 
+def test_zero_over_zero_is_defined():
+    assert np.isnan(metrics.nsd([0.0, 0.0]))
+    np.testing.assert_array_equal(metrics.nsd([[0.0, 0.0], [0.5, 0.5]]), [np.nan, 0.0])
+    assert metrics.nrr(0.0, 0.0) == 0.0
+    np.testing.assert_array_equal(metrics.nrr([0.0, 0.0, 0.5], [0.0, 0.5, 0.5]), [0.0, 0.0, 0.5])
+
+
 @pytest.mark.parametrize(
     "average, worst, expected",
     [

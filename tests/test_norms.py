@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 
-from linfair.norms import NORMS, Threat, get_norm
+from linfair.norms import NATURAL, NORMS, Threat, as_threat, get_norm
 
 P = {"l1": 1.0, "l2": 2.0, "linf": np.inf}
 DUAL = {"l1": np.inf, "l2": 2.0, "linf": 1.0}
@@ -155,3 +155,11 @@ def test_zero_weights_feel_no_attack(name):
     threat = Threat(name, 0.3)
     assert threat.dual_norm(np.zeros(3)) == 0
     assert np.isfinite(threat.worst_shift(np.zeros(3))).all()
+
+
+def test_only_a_threat_is_a_threat():
+    assert as_threat(NATURAL) is NATURAL
+    with pytest.raises(TypeError, match=r"threat must be a Threat, got 'linf'; pass Threat\(\"linf\", eps\)"):
+        as_threat("linf")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="got ndarray; pass"):
+        as_threat(np.zeros((9, 9)))  # pyright: ignore[reportArgumentType]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,19 @@ def test_bad_options_are_one_line(options, message):
     with pytest.raises(UsageError, match=message) as caught:
         real_pairs.dataset(real_pairs.DataOptions(**options))
     assert "\n" not in str(caught.value)
+
+
+def test_table_reads_the_folder_it_is_given(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["real_pairs.py", "--table", "--out", str(ROOT / "figures")])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / "experiments" / "real_pairs.py"), run_name="__main__")
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == _pairs_tables.tables(ROOT / "figures" / "data")
+    monkeypatch.setattr("sys.argv", ["real_pairs.py", "--table", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / "experiments" / "real_pairs.py"), run_name="__main__")
+    assert stop.value.code == 2
+    assert "--table needs a record, got none in" in capsys.readouterr().err
 
 
 def test_the_page_has_the_tables_of_the_records():

@@ -75,6 +75,59 @@ def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["t.json"]
 
 
+RECORD = {"hash": "h", "dataset": {"label": "digits"}, "n_rows": 2, "columns": ["x", "y"]}
+TABLE = b"x,y\n1,0.125\n2,0.25\n"
+
+
+def write_record(folder, record=RECORD, table=TABLE):
+    runs.write_json(folder / "t.json", record)
+    (folder / "t.csv").write_bytes(table)
+    return folder / "t"
+
+
+def test_a_whole_record_reads_back(tmp_path):
+    record, rows = runs.read_record(write_record(tmp_path))
+    assert record == RECORD
+    assert rows == [{"x": 1, "y": 0.125}, {"x": 2, "y": 0.25}]
+
+
+@pytest.mark.parametrize(
+    "table, reason",
+    [
+        (TABLE[:-6], "mid-line"),  # the line loses a field
+        (TABLE[:-3], "mid-line"),  # 0.25 becomes 0.
+        (TABLE[:12], "1 rows where its .json has 2"),
+        (b"", "an empty file"),
+        (TABLE + b"3\n", "1 fields in line 4"),
+        (TABLE.replace(b"2,", b"2,3,"), "3 fields in line 3"),
+        (TABLE.replace(b"x,y", b"x,z"), "column names"),
+        (TABLE.replace(b"1", b"\xff"), "UTF-8"),
+        (TABLE.replace(b"1", b'"1'), "CSV"),
+    ],
+)
+def test_a_damaged_table_is_named_in_one_line(tmp_path, table, reason):
+    stem = write_record(tmp_path, table=table)
+    with pytest.raises(runs.RecordError, match=reason) as error:
+        runs.read_record(stem)
+    message = str(error.value)
+    assert "t.csv' must be as it was written, got" in message
+    assert message.endswith("; recompute with --force")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("change", [{"dataset": None}, {"dataset": {}}, {"columns": None}, {"n_rows": None}])
+def test_a_record_without_what_a_redraw_needs_is_damaged(tmp_path, change):
+    with pytest.raises(runs.RecordError, match="recompute with --force"):
+        runs.read_record(write_record(tmp_path, RECORD | change))
+
+
+def test_a_record_that_is_not_there_is_named(tmp_path):
+    stem = write_record(tmp_path)
+    (tmp_path / "t.csv").unlink()
+    with pytest.raises(runs.RecordError, match=r"got no '.*t\.csv'; run without --plot-only"):
+        runs.read_record(stem)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]"])
 def test_a_broken_record_reads_as_none(tmp_path, text):
     (tmp_path / "t.json").write_text(text)
@@ -120,6 +173,17 @@ def test_partial_survives_a_kill_in_the_middle_of_a_line(tmp_path):
     assert [third.get({"seed": s})["rows"] for s in (0, 1)] == [[{"x": 0.5}], [{"x": 0.25}]]  # pyright: ignore
 
 
+@pytest.mark.parametrize("junk", [b"5", b"null", b'["hash"]', b'{"hash": "h"}', b"\xff\xfe", b'{"hash": "\xff"}'])
+def test_partial_skips_lines_it_did_not_write(tmp_path, junk):
+    path = tmp_path / "x.partial.jsonl"
+    runs.Partial(path, "h").add({"seed": 0}, [{"x": 1}], 1.0)
+    path.write_bytes(junk + b"\n" + path.read_bytes() + junk)
+    again = runs.Partial(path, "h")
+    assert len(again) == 1
+    assert again.get({"seed": 0}) is not None
+    assert path.read_bytes().count(b"\n") == 1
+
+
 def test_partial_of_another_hash_is_dropped(tmp_path):
     path = tmp_path / "x.partial.jsonl"
     runs.Partial(path, "old").add({"seed": 0}, [{"x": 1}], 1.0)
@@ -155,3 +219,11 @@ def test_commit_knows_clean_from_dirty(tmp_path):
     assert runs.commit(tmp_path) == first
     (tmp_path / "code.py").write_text("2")
     assert runs.commit(tmp_path) == {**first, "dirty": True}
+
+
+@pytest.mark.xfail(strict=True, reason="to be made again from a clean commit")
+def test_committed_records_were_made_from_a_clean_commit():
+    folder = Path(__file__).resolve().parents[1] / "figures" / "data"
+    records = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    assert records
+    assert [name for name, record in records.items() if (record["commit"] or {}).get("dirty") is not False] == []

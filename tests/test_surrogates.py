@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize as scipy_minimize
-from scipy.special import log_ndtr
+from scipy.special import expit, log_ndtr
+from scipy.stats import norm
 
 from linfair._check import AssumptionError
+from linfair.solvers._expected import TwoClasses, expected_logistic
 from linfair.solvers.closed_form import threshold
 from linfair.solvers.surrogates import exponential, hazard_excess, hinge, inverse_hazard, minimise, squared
 from oracle import Phi, phi
@@ -105,6 +107,67 @@ def test_the_numerical_minimiser_survives_losses_that_underflow():
     """At c = 1/400 the least hinge loss is near exp(-a^2 / (2 c)) = exp(-800), below the smallest double."""
     got = minimise(6.0, 2.0, loss="hinge", c_minus=1 / 400, c_plus=1 / 400)
     assert (got.u, got.v) == pytest.approx(tuple(hinge(6.0, 2.0, 1 / 400))[:2], abs=1e-6)
+
+
+RANGE = [(tau, K, c) for tau in (1e-4, 1e-2, 1.0, 30.0, 300.0) for K in (1.05, 2.0, 50.0) for c in (1 / 400, 0.3, 1.0)]
+
+
+@pytest.mark.parametrize("tau, K, c", RANGE)
+def test_the_numerical_minimiser_is_as_accurate_as_it_says(tau, K, c):
+    for loss, r, exact in [
+        ("hinge", 1.0, hinge(tau, K, c)),
+        ("exponential", 1.0, exponential(tau, K, 1.0, c)),
+        ("exponential", 0.3, exponential(tau, K, 0.3, c)),
+    ]:
+        got = minimise(tau, K, r, loss=loss, c_minus=c, c_plus=c)  # pyright: ignore[reportArgumentType]
+        bound = 1e-9 * (tau + abs(exact.u))
+        assert got.u == pytest.approx(float(exact.u), rel=0, abs=bound)
+        assert K * got.v == pytest.approx(K * float(exact.v), rel=0, abs=bound)
+        assert got.rho_sigma == pytest.approx(float(exact.rho_sigma), rel=1e-6)
+
+
+@pytest.mark.parametrize("r", [1.0, 0.3])
+@pytest.mark.parametrize("tau, K, c", RANGE)
+def test_the_logistic_minimiser_does_not_depend_on_its_start(tau, K, c, r):
+    """A mirrored problem starts elsewhere: classes swapped, in units of the other sd."""
+    got = minimise(tau, K, r, c_minus=c, c_plus=c)
+    swapped = minimise(tau / K, 1 / K, 1 / r, c_minus=c, c_plus=c)
+    moved = TwoClasses(tau, r, np.sqrt(c), K * np.sqrt(c)).minimum([(1.2 * float(got.rho_sigma), 1.01 * float(got.u))])
+    for s, u in ((float(swapped.rho_sigma) / K, float(swapped.v)), moved):
+        assert u == pytest.approx(float(got.u), rel=0, abs=1e-9 * (tau + abs(float(got.u))))
+        assert s == pytest.approx(float(got.rho_sigma), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "mean, sd", [(0.3, 0.2), (1, 0.99), (1, 1.01), (2, 4), (-3, 2), (20, 5), (99, 10), (8, 3), (-1, 0.5), (60, 8)]
+)
+def test_the_expected_logistic_loss_and_its_derivatives(mean, sd):
+    m, step = np.linspace(mean - 40 * sd, mean + 40 * sd, 2**19 + 1, retstep=True)
+    weight = step * phi((m - mean) / sd) / sd
+    value, slope, bend = weight * np.logaddexp(0, -m), -weight * expit(-m), weight * expit(-m) * expit(m)
+    got, total = expected_logistic(mean, sd), value.sum()
+    assert got.log == pytest.approx(np.log(total), abs=1e-12)
+    assert got.slope == pytest.approx(slope.sum() / total, rel=1e-11)
+    assert got.reach == pytest.approx((m @ slope) / total, rel=1e-10, abs=1e-10)
+    assert got.bend == pytest.approx(bend.sum() / total, rel=1e-10)
+    assert got.spread == pytest.approx(((m - mean) @ bend / total, (m - mean) ** 2 @ bend / total), rel=1e-9, abs=1e-10)
+    assert got.turn == pytest.approx(slope.sum() + 0.5, abs=1e-12)
+
+
+def test_the_logistic_minimiser_splits_tau_in_half_as_it_vanishes():
+    for tau in (1e-8, 1e-5, 1e-3):
+        got = minimise(tau, 2.0)
+        assert tuple(got) == pytest.approx((tau / 2, tau / 4, 2 * tau / 5), rel=1e-5)
+
+
+def test_a_likelier_class_may_take_the_whole_hinge_loss():
+    tau = 2.0 * float(phi(norm.isf(0.3))) / 0.3  # c_- = 4: below this tau w = 0 is optimal
+    assert tuple(minimise(0.999 * tau, 3.0, 0.3, loss="hinge", c_minus=4.0)) == (np.inf, -np.inf, 0.0)
+    got = minimise(1.001 * tau, 3.0, 0.3, loss="hinge", c_minus=4.0)
+    assert got.rho_sigma > 0.0
+    constant = 2 * 0.3 / 1.3
+    assert expected_loss("hinge", got.u, got.rho_sigma, 1.001 * tau, 3.0, 0.3, 4.0, 1.0) < constant
+    assert tuple(minimise(0.01, 3.0, 4.0, loss="hinge")) == (-np.inf, np.inf, 0.0)
 
 
 def test_logistic_scale_grows_as_mixing_removes_the_overlap():

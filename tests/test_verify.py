@@ -48,7 +48,11 @@ def test_a_failing_twin_gives_exit_status_1(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "no-such-theorem"], "--only must name theorems, got no-such-theorem; known are xu-gap"),
+        (["--only", "no-such-theorem"], "got 'no-such-theorem'; linfair verify --list shows them all"),
+        (["--only", "xu-gaps"], "--only must name a theorem or a limit, got 'xu-gaps'; did you mean xu-gap"),
+        (["--n", "abc"], "invalid int value: 'abc'; see linfair verify --help"),
+        (["--nonsense"], "unrecognized arguments: --nonsense; see linfair verify --help"),
+        (["--only"], "expected one argument"),
         (["--n", "10"], "--n must be at least 100, got 10"),
         (["--seed", "-1"], "--seed must be >= 0, got -1"),
     ],
@@ -58,6 +62,18 @@ def test_bad_arguments_are_one_line_and_status_2(arguments, message, capsys):
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+    assert len(err) < 200
+
+
+def test_list_names_every_theorem_and_checks_none(monkeypatch, capsys):
+    monkeypatch.setattr(type(THEOREMS["xu-gap"]), "check", None)
+    assert verify.main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(THEOREMS)
+    assert all(theorem.title in line for theorem, line in zip(THEOREMS.values(), lines, strict=True))
+    assert verify.main(["--list", "--json", "--only", "xu-gap"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry == {"id": "xu-gap", "kind": "theorem", "title": THEOREMS["xu-gap"].title}
 
 
 def test_the_module_and_the_console_script_agree():

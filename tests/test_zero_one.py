@@ -96,6 +96,12 @@ def test_robust_training_returns_the_constant_classifier_when_it_wins():
     np.testing.assert_array_equal(f.class_errors(X, y, Threat("l2", 5.0)).rate, [1, 0])
 
 
+def test_robust_training_takes_labels_of_any_whole_number_type():
+    X, w = np.array([[0.0], [1.0], [3.0], [4.0]]), np.array([1.0])
+    for y in ([0, 0, 1, 1], [0.0, 0.0, 1.0, 1.0], [False, False, True, True]):
+        assert robust_threshold_erm(X, y, w).b == -2.0
+
+
 def test_robust_training_finds_the_population_optimum_from_many_samples():
     model, threat = ClassGaussians.two_class([4.0, 0.0], 1.0, 2.0), Threat("l2", 0.5)
     best = optimal_classifier(model, threat)

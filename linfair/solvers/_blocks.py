@@ -1,6 +1,4 @@
-"""Elementwise work on large grids in blocks that stay in cache: temporaries never leave it, so memory traffic is
-halved.
-"""
+"""Elementwise work on large grids in blocks that stay in cache, which halves the memory traffic."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from numpy.typing import ArrayLike
 from linfair._check import as_array, as_positive
 
 BLOCK = 16384
-"""Elements a block: 128 KiB an array of float64. Smaller blocks pay the call overhead of numpy, larger ones leave
-the cache.
-"""
+"""Elements a block: 128 KiB an array of float64. Smaller ones pay numpy's call overhead, larger ones leave cache."""
 
 
 def blockwise(

@@ -43,16 +43,23 @@ def zero_risk_direction(covs: np.ndarray, delta: np.ndarray, threat: Threat) -> 
                 return None
         except LinAlgError:
             pass
-    values, vectors = np.linalg.eigh(total)
-    basis = vectors[:, values <= 1e-12 * values[-1]]
+    basis = null_space(total)
     if basis.shape[1] == 0:
         return None
-    lift = basis if threat.lift is None else threat.lift @ basis
-    inside = Threat(threat.norm, threat.eps, lift)
-    ebar = float(threat.radii(2).sum())
-    inside = feature_threat(inside, basis.shape[1])
-    stuck, rest = bridged(inside, delta @ basis, ebar)
+    stuck, rest = bridged(inside(threat, basis), delta @ basis, float(threat.radii(2).sum()))
     return None if stuck or np.linalg.norm(rest) <= 1e-9 * np.linalg.norm(delta) else basis @ rest
+
+
+def null_space(cov: np.ndarray) -> np.ndarray:
+    """An orthonormal basis [d, k] of the directions in which a covariance does not vary."""
+    values, vectors = np.linalg.eigh(cov)
+    return vectors[:, values <= 1e-12 * values[-1]]
+
+
+def inside(threat: Threat, basis: np.ndarray) -> Threat:
+    """The threat in the coordinates of a subspace with orthonormal ``basis`` [d, k]."""
+    lift = basis if threat.lift is None else threat.lift @ basis
+    return feature_threat(Threat(threat.norm, threat.eps, lift), basis.shape[1])
 
 
 def unseparable(method: str) -> Solution:

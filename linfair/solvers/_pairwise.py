@@ -11,6 +11,7 @@ from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.norms import Threat
 from linfair.solvers._cvxpy import bound_dual_norm, root_of, solved, zeta_of
+from linfair.solvers._pair import bridged, inside, null_space
 from linfair.solvers._smooth import into_ball, shift_of, solve_psd
 
 Pair = tuple[int, int]
@@ -50,14 +51,21 @@ CUTS = (1e-8, 1e-5, 1e-3)
 
 def pair_margins(model: ClassGaussians, threat: Threat, classifier: LinearClassifier) -> dict[Pair, float]:
     """``z_yj``, the standardized robust margin of class y against class j."""
+    out = {}
+    for (y, j), gain in pair_gains(model, threat, classifier).items():
+        sd = float(model.sds(classifier.w[y] - classifier.w[j])[y])
+        out[y, j] = gain / sd if sd > 0.0 else np.inf if gain > 0.0 else -np.inf
+    return out
+
+
+def pair_gains(model: ClassGaussians, threat: Threat, classifier: LinearClassifier) -> dict[Pair, float]:
+    """``(w_y - w_j).mu_y + b_y - b_j - eps_y ||w_y - w_j||_*``."""
     radii, out = threat.radii(model.n_classes), {}
     for y in range(model.n_classes):
         for j in range(model.n_classes):
             if y != j:
                 step, offset = classifier.w[y] - classifier.w[j], classifier.b[y] - classifier.b[j]
-                gain = float(step @ model.means[y] + offset - radii[y] * threat.dual_norm(step))
-                sd = float(model.sds(step)[y])
-                out[y, j] = gain / sd if sd > 0.0 else float(np.copysign(np.inf, gain))
+                out[y, j] = float(step @ model.means[y] + offset - radii[y] * threat.dual_norm(step))
     return out
 
 
@@ -138,6 +146,33 @@ def _meet(
         points[y, j] = p + step - p * float(rows[y, j] @ step)
 
 
+def meeting_pair(model: ClassGaussians, threat: Threat) -> bool:
+    """Whether the attack can move two of the means onto each other: then kappa* <= 0."""
+    radii, means = threat.radii(model.n_classes), model.means
+    return any(
+        bridged(threat, means[y] - means[j], float(radii[y] + radii[j]))[0]
+        for y in range(model.n_classes)
+        for j in range(y)
+    )
+
+
+def without_spread(model: ClassGaussians, threat: Threat, solver: str) -> LinearClassifier | None:
+    """A classifier of zero risk, on directions in which no class varies, if there is one: kappa* = inf."""
+    basis = null_space(model.full_covs().sum(0))
+    if basis.shape[1] == 0:
+        return None
+    points = ClassGaussians(model.means @ basis, 0.0)
+    part = inside(threat, basis)
+    found = PairwiseProgram(points, part, solver).solve(0.0)
+    if found is None:
+        return None
+    classifier = found[0]
+    reach = np.abs(points.means @ classifier.w.T).max() + np.abs(classifier.b).max()
+    if min(pair_gains(points, part, classifier).values()) <= 1e-12 * reach:  # no more than rounding
+        return None
+    return LinearClassifier(classifier.w @ basis.T, classifier.b)
+
+
 class PairwiseProgram:
     """``max tau``: for every pair ``margin - k sd >= weight tau``, ``||W||_F <= 1``; k and the weights are given."""
 
@@ -175,7 +210,7 @@ class PairwiseProgram:
         weights = np.ones(self.weights.shape)
         for (y, j), row in zip(self.margins, sds, strict=True):
             weights[y, j] = row[y]
-        self.weights.value = np.maximum(weights / sds.max(), 1e-6)
+        self.weights.value = np.maximum(weights / max(float(sds.max()), np.finfo(float).tiny), 1e-6)
 
     def solve(self, k: float) -> tuple[LinearClassifier, dict, dict] | None:
         """Classifier, multipliers of the pairs and their zeta at level k."""

@@ -21,9 +21,7 @@ Oracle = Callable[[np.ndarray, bool], tuple[float, np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Smoothed:
-    """A smoothed dual norm at one w: value, ``zeta`` [p] with ``||zeta||_p <= 1``, gradient ``P' zeta`` [d],
-    Hessian [d, d].
-    """
+    """A smoothed dual norm at w: value, ``zeta`` [p] in the unit p-ball, gradient ``P' zeta`` [d], Hessian [d, d]."""
 
     value: float
     zeta: np.ndarray
@@ -92,9 +90,7 @@ def shift_of(threat: Threat, zeta: np.ndarray) -> np.ndarray:
 
 
 def room(norm: str, zeta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where zeta may move inside the unit p-ball: a positive semi-definite form, as a diagonal minus a rank-one
-    term.
-    """
+    """Where zeta may move inside the unit p-ball: a semi-definite form, as a diagonal minus a rank-one term."""
     none = np.zeros_like(zeta)
     if norm == "linf":
         return (1.0 - zeta**2) ** 2, none
@@ -174,9 +170,7 @@ def newton(
 
 
 class Path:
-    """Minimisers along a falling level (of smoothing, of a barrier), each started from the line through the last
-    two.
-    """
+    """Minimisers along a falling level (of smoothing, of a barrier), started from the line through the last two."""
 
     def __init__(self, x: np.ndarray) -> None:
         self.x, self.steps, self.stopped = x, 0, False

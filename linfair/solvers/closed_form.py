@@ -20,7 +20,7 @@ from linfair._numeric import find_root, log_sum_exp
 from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.mixing import Law, laws_of
-from linfair.norms import NATURAL, Threat
+from linfair.norms import NATURAL, Threat, as_threat
 from linfair.solvers._blocks import blockwise
 from linfair.solvers.solution import Solution, Status
 
@@ -33,7 +33,7 @@ def direction(delta: np.ndarray, threat: Threat) -> tuple[np.ndarray, float]:
     of ebar. Otherwise T <= 0, the attack closes the gap, and the maximiser on the sphere is: linf, the largest
     coordinate alone; l2, delta; l1, the signs of delta.
     """
-    if threat.lift is not None and threat.norm != "l2" and threat.radii(2).any():
+    if as_threat(threat).lift is not None and threat.norm != "l2" and threat.radii(2).any():
         raise AssumptionError(
             f"the closed-form direction needs an attack on the features themselves, got a lifted {threat.norm} threat"
         )
@@ -209,22 +209,23 @@ def optimum(
     return Optimum(*_solve(_optimum, (float, float, float, float, bool, np.int8), tau, K, r, c_minus, c_plus))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RandomOptimum:
-    """The optimum under a random law: margins, the fixed c with the same threshold, whether the constants lose."""
+    """Optima under a random law on a grid: margins, the fixed c with the same threshold, whether the constants lose."""
 
-    u: float
-    v: float
-    c_eff: float
-    interior_optimal: bool
+    u: np.ndarray
+    v: np.ndarray
+    c_eff: np.ndarray
+    interior_optimal: np.ndarray
 
     @property
-    def disparity(self) -> float:
-        return float(ndtr(-self.v) - ndtr(-self.u))
+    def disparity(self) -> np.ndarray:
+        """``R_+ - R_-`` of the interior point."""
+        return ndtr(-self.v) - ndtr(-self.u)
 
 
-def random_optimum(tau: float, K: float, r: float, law: Law) -> RandomOptimum:
-    """Optimal threshold when both classes are mixed by a random law.
+def random_optimum(tau: ArrayLike, K: ArrayLike, r: ArrayLike, law: Law) -> RandomOptimum:
+    """Optimal thresholds when both classes are mixed by a random law, elementwise (about a millisecond a point).
 
     The density of a mixed score is ``p(x) = E[c^{-1/2} phi(x / sqrt(c))]``. Stationary thresholds solve
     ``log p(v) - log p(u) = Lam`` on ``u + K v = tau``; each is that of a fixed ``c_eff = (u^2 - v^2) / (2 Lam)`` within
@@ -232,8 +233,14 @@ def random_optimum(tau: float, K: float, r: float, law: Law) -> RandomOptimum:
     Lam = 0 it is the equaliser whatever the law, and c_eff is the limit ``1 / E[1/c | a]``. Where nothing is stationary
     the margins are NaN and the constant classifier is optimal.
     """
-    for name, value in (("K", K), ("r", r)):
-        as_positive(name, value)
+    points = np.broadcast_arrays(as_array("tau", tau), as_positive("K", K), as_positive("r", r))
+    cells = zip(*(a.ravel().tolist() for a in points), strict=True)
+    found = np.array([_random_point(t, k, q, law) for t, k, q in cells], float)
+    u, v, c_eff, interior = (column.reshape(points[0].shape)[()] for column in found.reshape(-1, 4).T)
+    return RandomOptimum(u, v, c_eff, interior == 1.0)
+
+
+def _random_point(tau: float, K: float, r: float, law: Law) -> tuple[float, float, float, bool]:
     c, log_p = law.log_nodes()
     Lam, weight = np.log(K / r), log_p - 0.5 * np.log(c)
 
@@ -251,7 +258,7 @@ def random_optimum(tau: float, K: float, r: float, law: Law) -> RandomOptimum:
     support = np.array([c.min(), c.max()])
     low, high = np.sort(threshold(tau, K, r, c_minus=support, c_plus=support)[0])  # NaN sorts last
     if np.isnan(low):
-        return RandomOptimum(np.nan, np.nan, np.nan, False)
+        return np.nan, np.nan, np.nan, False
     if np.isnan(high):
         high = -tau / (K * K - 1.0)  # where the roots of the largest c that has any meet
     if Lam == 0.0 or low == high:
@@ -266,7 +273,7 @@ def random_optimum(tau: float, K: float, r: float, law: Law) -> RandomOptimum:
         minima = [find_root(lambda x: float(slope(np.array(x))[0]), grid[k], grid[k + 1]) for k in rising]
         u = min(minima, key=risk, default=np.nan)
         c_eff = (u * u - ((tau - u) / K) ** 2) / (2.0 * Lam)
-    return RandomOptimum(u, (tau - u) / K, float(c_eff), bool(risk(u) <= constant_risk(K, r)))
+    return u, (tau - u) / K, float(c_eff), bool(risk(u) <= constant_risk(K, r))
 
 
 def optimal_classifier(
@@ -291,7 +298,7 @@ def optimal_classifier(
         u, interior, info = float(best.u), bool(best.interior_optimal), {"c_minus": c_minus, "c_plus": c_plus}
     elif laws[0] == laws[1]:
         best = random_optimum(problem.tau, problem.K, problem.r, laws[0])
-        u, interior, info = best.u, best.interior_optimal, {"c_eff": best.c_eff}
+        u, interior, info = float(best.u), bool(best.interior_optimal), {"c_eff": float(best.c_eff)}
     else:
         raise AssumptionError("a random law must be the same for both classes here; use solvers.local.average_risk")
     if interior:
@@ -318,27 +325,3 @@ def optimal_classifier(
 def minimax_risk(tau: ArrayLike, K: ArrayLike) -> np.ndarray:
     """The least worst-class robust risk, ``Phi(-tau / (K + 1))`` for tau > 0: both classes pay it."""
     return ndtr(-as_array("tau", tau) / (as_positive("K", K) + 1.0))
-
-
-def fairness_constrained(tau: float, K: float, r: float, delta: float) -> tuple[float, float]:
-    """Margins (u, v) of least average risk subject to ``|R_+ - R_-| <= delta``, for tau > 0 and an interior optimum.
-
-    On ``u + K v = tau`` the disparity ``Phi(-v) - Phi(-u)`` rises with u and vanishes at the equaliser
-    ``a = tau/(K+1)``, so the answer is the unconstrained optimum if it is fair enough, and otherwise the root of
-    ``|D(u)| = delta`` between the two.
-
-    Raises:
-        AssumptionError: tau <= 0, or the constant classifier is optimal.
-    """
-    if not 0.0 <= delta < 1.0:
-        raise ValueError(f"delta must lie in [0, 1), got {delta}; it bounds |R_+ - R_-|")
-    best = optimum(tau, K, r)
-    if best.status != Status.OPTIMAL:
-        raise AssumptionError(
-            f"the constrained optimum needs tau > 0 and an interior optimum, got status {Status(int(best.status)).name}"
-        )
-    sign = np.sign(float(best.disparity)) or 1.0
-    if abs(float(best.disparity)) <= delta:
-        return float(best.u), float(best.v)
-    u = find_root(lambda x: sign * float(ndtr(-(tau - x) / K) - ndtr(-x)) - delta, tau / (K + 1.0), float(best.u))
-    return u, (tau - u) / K

@@ -16,7 +16,7 @@ from linfair.norms import Threat
 from linfair.solvers._cvxpy import bound_dual_norm, root_of, solved, zeta_of
 from linfair.solvers._erm import Erm, Loss, Units, feature_threat
 from linfair.solvers._pair import RESOLVED, bracketed, bridged, pair_of, unseparable, zero_risk, zero_risk_direction
-from linfair.solvers._pairwise import PairwiseProgram, pairwise_bracket
+from linfair.solvers._pairwise import PairwiseProgram, meeting_pair, pairwise_bracket, without_spread
 from linfair.solvers.certificates import dual_bound, kappa_bracket, kappa_low, margin_bracket
 from linfair.solvers.solution import Solution, Status
 
@@ -220,12 +220,21 @@ def max_min_margin(model: ClassGaussians, threat: Threat, *, solver: str = "CLAR
 
     Returns:
         Objective ``Phi(-kappa_low)``; ``info["kappa_low"] <= kappa* <= info["kappa_high"]``, certified by a flow of
-        touching points between the classes; ``gap = kappa_high - kappa_low``. OPTIMAL, INACCURATE or
-        NOT_ROBUSTLY_SEPARABLE (kappa* <= 0; no classifier).
+        touching points between the classes; ``gap = kappa_high - kappa_low``. OPTIMAL; INACCURATE;
+        NOT_ROBUSTLY_SEPARABLE (kappa* <= 0; no classifier); ROBUSTLY_SEPARABLE when directions in which no class varies
+        separate them all (kappa* = inf, risk 0).
     """
     threat = feature_threat(threat, model.dim)
     threat.radii(model.n_classes)
     method = f"SOCPs, cvxpy, {solver}"
+    if meeting_pair(model, threat):
+        info = {"kappa_low": 0.0, "kappa_high": 0.0, "iterations": 0}
+        return Solution(None, None, 0.5, 0.0, Status.NOT_ROBUSTLY_SEPARABLE, method, info)
+    free = without_spread(model, threat, solver)
+    if free is not None:
+        info = {"kappa_low": np.inf, "kappa_high": np.inf, "iterations": 1}
+        risks = free.class_risks(model, threat)
+        return Solution(free, risks, 0.0, 0.0, Status.ROBUSTLY_SEPARABLE, method, info)
     program = PairwiseProgram(model, threat, solver)
     low, high, best = 0.0, np.inf, None
     steps = 0

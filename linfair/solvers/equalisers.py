@@ -8,13 +8,15 @@ so every answer carries that flag. Notation as in ``solvers.closed_form``; Lam =
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from linfair.solvers._blocks import blockwise
-from linfair.solvers.closed_form import constant_risk
+from linfair.solvers.closed_form import constant_risk, threshold
+from linfair.solvers.solution import Status
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +103,7 @@ def lambert_w_minus1(s: ArrayLike) -> np.ndarray:
 
 
 def _minus_w(s: np.ndarray) -> np.ndarray:
-    """The root t >= 1 of ``t - log t = s``: Newton from a starting point above it converges from above, as the left
-    side is convex.
-    """
+    """The root t >= 1 of ``t - log t = s``, a convex function: Newton from above stays above and converges."""
     d = np.sqrt(2.0 * (s - 1.0))
     t = 1.0 + d + d * d / 3.0  # the series at the branch point overestimates everywhere
     t = np.where(s > 3.0, s + np.log(s) * (1.0 + 1.0 / (s - 1.0)), t)
@@ -119,3 +119,46 @@ def _equaliser(solve, tau: ArrayLike, K: ArrayLike, r: ArrayLike) -> Equaliser:
 
     arguments = {"tau": tau, "K": K, "r": r}
     return Equaliser(*blockwise(masked, arguments, (float, float, bool, bool), positive=("K", "r")))
+
+
+class Constrained(NamedTuple):
+    """Margins of the constrained optimum on a grid of problems, and :class:`Status` codes."""
+
+    u: np.ndarray
+    v: np.ndarray
+    status: np.ndarray
+
+
+def fairness_constrained(tau: ArrayLike, K: ArrayLike, r: ArrayLike, delta: ArrayLike) -> Constrained:
+    """Margins of least average risk subject to ``|R_+ - R_-| <= delta``, elementwise.
+
+    On ``u + K v = tau`` the disparity ``Phi(-v) - Phi(-u)`` rises with u, so the fair thresholds are an interval around
+    the equaliser ``a = tau / (K + 1)``; the optimum is the unconstrained one if it lies inside, otherwise the better
+    end, ``|D(u)| = delta``. Constant classifiers have |D| = 1 and are never fair enough. Status OPTIMAL, or
+    NOT_ROBUSTLY_SEPARABLE for tau <= 0, where a fair coin has less risk than any fair hyperplane.
+    """
+    if not ((np.asarray(delta) >= 0.0) & (np.asarray(delta) < 1.0)).all():
+        raise ValueError(f"delta must lie in [0, 1), got {delta}; it bounds |R_+ - R_-|")
+    arguments = {"tau": tau, "K": K, "r": r, "delta": delta}
+    return Constrained(*blockwise(_constrained, arguments, (float, float, np.int8), positive=("K", "r")))
+
+
+def _constrained(tau, K, r, delta):
+    def fair_end(bound):
+        """The u with D(u) = bound, by bisection: D is monotone and flat in its tails, where Newton would leave."""
+        low, high = (tau / (K + 1.0) + side * 40.0 * (K + 1.0) + 0.0 * (r + bound) for side in (-1.0, 1.0))
+        for _ in range(80):
+            middle = (low + high) / 2.0
+            below = ndtr(-(tau - middle) / K) - ndtr(-middle) < bound
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return (low + high) / 2.0
+
+    def risk(u):
+        return ndtr(-u) + r * ndtr(-(tau - u) / K)
+
+    low, high = fair_end(-delta), fair_end(delta)
+    free = threshold(tau, K, r)[0]
+    end = np.where(risk(low) < risk(high), low, high)
+    inside = (free >= low) & (free <= high) & (risk(free) <= risk(end))
+    u = np.where(delta == 0.0, tau / (K + 1.0), np.where(inside, free, end))
+    return u, (tau - u) / K, np.where(tau > 0.0, Status.OPTIMAL, Status.NOT_ROBUSTLY_SEPARABLE)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from linfair._check import as_array, as_positive
 from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.norms import Threat
@@ -39,7 +40,7 @@ def robust_erm(
         threat: norm, radius (one, or one a class) and lift.
         loss: "logistic"; the hinge loss is in :mod:`linfair.solvers.convex`.
         ridge: weight of the l2 penalty, >= 0.
-        tol: the gap to reach, relative to ``1 + objective``.
+        tol: the gap to reach, > 0, relative to ``1 + objective``.
         weights: positive sample weights [n]; None for ones.
 
     Returns:
@@ -49,6 +50,7 @@ def robust_erm(
         ``lower_bound`` and ``iterations``.
     """
     erm = Erm.build(X, y, threat, loss, ridge, weights)
+    tol = float(as_positive("tol", as_array("tol", tol, ndim=0)))
     if loss != "logistic":
         raise ValueError('loss must be "logistic" here, got "hinge"; use linfair.solvers.convex.robust_erm')
     constant = erm.constant()

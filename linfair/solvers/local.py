@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_ndtr
 
 from linfair._check import as_count
@@ -14,7 +15,7 @@ from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.mixing import Law, laws_of
 from linfair.norms import Threat
-from linfair.solvers._pair import bridged, pair_of
+from linfair.solvers._pair import bridged, inside, null_space, pair_of, zero_risk, zero_risk_direction
 from linfair.solvers._smooth import smooth_dual_norm, solve_psd
 from linfair.solvers.fast import minimax_fair
 from linfair.solvers.solution import Solution, Status
@@ -40,9 +41,10 @@ def average_risk(
 
     J is not quasi-convex and may have several global minima (even two that favour opposite classes), so nothing is
     certified here. Starts: the directions ``(a Sigma_+ + (1-a) Sigma_-)^{-1} (Delta - Proj Delta)``, the minimax
-    direction and random ones, each with every local minimum of J over its threshold. ``log J`` is descended by L-BFGS
-    with its analytic gradient; the kink of ``||w||_1`` is split into two nonnegative parts, those of other dual norms
-    are smoothed to 1e-7 of the norm.
+    direction (also within the null space of each covariance) and random ones, each with every local minimum of J over
+    its threshold. ``log J`` is descended by L-BFGS with its analytic gradient; the kink of ``||w||_1`` is split into
+    two nonnegative parts, those of other dual norms are smoothed to 1e-7 of the norm. A class without spread in some
+    direction puts a kink there that no descent resolves, so the starts compete with the minima.
 
     Args:
         model: two classes with priors. threat: norm, radii, lift.
@@ -50,31 +52,44 @@ def average_risk(
         starts: random directions to try besides the designed ones. seed: of those.
 
     Returns:
-        Objective J (the training risk) and ``risks``, the robust class risks on the unmixed model. The two constant
-        classifiers compete: when one of them wins the status is CONSTANT_OPTIMAL, else OPTIMAL, which here means
-        locally. The gap is None. ``info["minima"]`` lists the distinct local minima found as (objective, classifier),
-        best first; ``info["constant"]`` is the risk of the better constant.
+        Objective J (the training risk) and ``risks``, the robust class risks on the unmixed model. LOCAL with gap None;
+        CONSTANT_OPTIMAL when nothing found beats the better constant classifier; ROBUSTLY_SEPARABLE with risk 0 when
+        neither class varies along a direction that separates them. ``info["minima"]`` lists the distinct minima found
+        as (objective, classifier), best first, led by a start where one beats them all; ``info["constant"]`` is the
+        risk of the better constant.
     """
-    threat, delta, _ = pair_of(model, threat)
+    threat, delta, ebar = pair_of(model, threat)
     as_count("starts", starts, least=0)
+    constant, method = float(model.priors.min()), "local, multi-start"
+    free = None if bridged(threat, delta, ebar)[0] else zero_risk_direction(model.full_covs(), delta, threat)
+    if free is not None:
+        found = zero_risk(model, threat, free, method)
+        info = {"minima": ((0.0, found.classifier),), "constant": constant, **found.info}
+        return replace(found, info=info)
     problem = _AverageRisk(model, threat, mix)
     minima: list[tuple[float, LinearClassifier]] = []
+    at_start: list[tuple[float, LinearClassifier]] = []
+    fair = minimax_fair(model, threat).maybe_classifier
+    if fair is not None:
+        at_start.append((problem.risk(fair), fair))
     for w in _directions(model, threat, delta, starts, np.random.default_rng(seed)):
         for b in problem.thresholds(w):
+            at_start.append(problem.start(w, b))
             classifier = problem.descend(w, b)
             if classifier is not None and not any(_same(classifier, other) for _, other in minima):
                 minima.append((problem.risk(classifier), classifier))
     minima.sort(key=lambda m: m[0])
-    constant = float(model.priors.min())
-    method = "local, multi-start"
+    start = min(at_start, key=lambda m: m[0], default=None)
+    if start is not None and (not minima or start[0] < minima[0][0] * (1.0 - 1e-9)):
+        minima.insert(0, start)
     info = {"minima": tuple(minima), "constant": constant}
-    if not minima or minima[0][0] >= constant:
+    if not minima or minima[0][0] >= constant * (1.0 - 1e-12):
         b = 1.0 if model.priors[1] >= model.priors[0] else -1.0
         always = LinearClassifier(np.zeros(model.dim), np.array(b))
         risks = always.class_risks(model, threat)
         return Solution(always, risks, constant, None, Status.CONSTANT_OPTIMAL, method, info)
     value, best = minima[0]
-    return Solution(best, best.class_risks(model, threat), value, None, Status.OPTIMAL, method, info)
+    return Solution(best, best.class_risks(model, threat), value, None, Status.LOCAL, method, info)
 
 
 def _same(one: LinearClassifier, other: LinearClassifier) -> bool:
@@ -84,18 +99,25 @@ def _same(one: LinearClassifier, other: LinearClassifier) -> bool:
 def _directions(
     model: ClassGaussians, threat: Threat, delta: np.ndarray, starts: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
+    """Directions of length 1."""
     stuck, rest = bridged(threat, delta, float(threat.radii(2).sum()))
     goal = delta if stuck else rest
     covs = model.full_covs()
-    if np.abs(goal).max() > 0.0:
-        yield goal
-        for a in (0.02, 0.25, 0.5, 0.75, 0.98):
-            yield solve_psd(a * covs[1] + (1.0 - a) * covs[0] + 1e-9 * np.trace(covs.sum(0)) * np.eye(model.dim), goal)
-    minimax = minimax_fair(model, threat).maybe_classifier
-    if minimax is not None:
-        yield minimax.w
-    for _ in range(starts):
-        yield rng.standard_normal(model.dim)
+    ridge = 1e-9 * np.trace(covs.sum(0)) * np.eye(model.dim)
+    some = [goal, *(solve_psd(a * covs[1] + (1.0 - a) * covs[0] + ridge, goal) for a in (0.02, 0.25, 0.5, 0.75, 0.98))]
+    for basis in (np.eye(model.dim), *map(null_space, covs)):
+        if basis.shape[1] > 0:
+            part = basis.T @ covs @ basis
+            part[np.abs(part).max((1, 2)) <= 1e-12 * np.abs(covs).max()] = 0.0  # rounding is no covariance
+            within = ClassGaussians(model.means @ basis, part)
+            minimax = minimax_fair(within, inside(threat, basis)).maybe_classifier
+            if minimax is not None:
+                some.append(basis @ minimax.w)
+    some += [rng.standard_normal(model.dim) for _ in range(starts)]
+    for w in some:
+        length = float(np.linalg.norm(w))
+        if length > 0.0:
+            yield w / length
 
 
 class _AverageRisk:
@@ -107,6 +129,7 @@ class _AverageRisk:
         self.centre = model.means.mean(0)
         self.means = (model.means - self.centre) * np.array([[-1.0], [1.0]])  # signed: s_y mu_y
         self.nodes = [law.log_nodes() for law in laws_of(mix, 2)]
+        self.floor = max(1e-24 * float(np.abs(self.covs).max()), 1e-200)  # of a variance, for w of length 1
         self.split = threat.norm == "linf" and threat.lift is None and bool(self.radii.any())
 
     def risk(self, classifier: LinearClassifier) -> float:
@@ -120,12 +143,14 @@ class _AverageRisk:
             tails.append(log_weight + log_ndtr(-scaled))
             densities.append(log_weight - scaled**2 / 2.0 - np.log(2.0 * np.pi * c) / 2.0)
         total = log_sum_exp(np.concatenate(tails))
+        if total == -np.inf:  # both classes far beyond double precision, even in logs
+            return -np.finfo(float).max, np.zeros(2)
         return total, np.array([-np.exp(density - total).sum() for density in densities])
 
     def value(self, w: np.ndarray, b: float, norm: float, norm_slope: np.ndarray) -> tuple[float, np.ndarray, float]:
         """log J, its gradient in (w, b), and its derivative in ``||w||_*``, which the gradient contains."""
         rows = self.covs @ w
-        sds = np.sqrt(np.maximum(rows @ w, 1e-300))
+        sds = np.sqrt(np.maximum(rows @ w, self.floor * max(float(w @ w), 1e-100)))
         z = (self.means @ w + np.array([-b, b]) - self.radii * norm) / sds
         value, slope = self.log_risk(z)
         slope = slope / sds
@@ -134,21 +159,36 @@ class _AverageRisk:
         return value, np.append(gradient, slope[1] - slope[0]), by_norm
 
     def thresholds(self, w: np.ndarray) -> list[float]:
-        """Every local minimum of J over b on a grid, for the direction w."""
-        norm, sds = float(self.threat.dual_norm(w)), np.maximum(self.model.sds(w), 1e-150)
-        ends = -(self.means @ w - self.radii * norm) * np.array([-1.0, 1.0])  # where each class margin vanishes
+        """Every local minimum of J over b, for the direction w of length 1; seen on a grid, then polished."""
+        norm, sds = float(self.threat.dual_norm(w)), np.maximum(self.model.sds(w), np.sqrt(self.floor))
+        signs, gains = np.array([-1.0, 1.0]), self.means @ w - self.radii * norm
+        ends = -signs * gains  # where each class margin vanishes
         grid = np.linspace(ends.min() - 3.0 * sds.max(), ends.max() + 3.0 * sds.max(), 121)
-        margins = (self.means @ w - self.radii * norm)[:, None] + np.outer([-1.0, 1.0], grid)
-        margins /= sds[:, None]
-        values = np.array([self.log_risk(z)[0] for z in margins.T])
-        inner = (values[1:-1] < values[:-2]) & (values[1:-1] <= values[2:])
-        alive = log_ndtr(-margins.min(0)[1:-1]) < LOST
-        return [float(b) for b in grid[1:-1][inner & alive]]
+
+        def margins(b: float) -> np.ndarray:
+            return (gains + signs * b) / sds
+
+        def log_risk(b: float) -> float:
+            return self.log_risk(margins(b))[0]
+
+        values = np.array([log_risk(b) for b in grid])
+        found = []
+        for k in np.flatnonzero((values[1:-1] < values[:-2]) & (values[1:-1] <= values[2:])) + 1:
+            if log_ndtr(-margins(grid[k]).min()) < LOST:
+                near = minimize_scalar(log_risk, bounds=(grid[k - 1], grid[k + 1]), method="bounded")
+                found.append(float(near.x) if near.fun < values[k] else float(grid[k]))
+        room = 1e-10 * max(abs(float(gains.sum())), float(sds.max()))
+        none = sds <= 1e-9 * sds.max()  # a class without spread: its risk jumps at its end
+        return found + [float(b) for b in (ends + signs * room)[none]]
+
+    def start(self, w: np.ndarray, b: float) -> tuple[float, LinearClassifier]:
+        """A start as it stands."""
+        classifier = LinearClassifier(w, np.array(b - w @ self.centre))
+        return self.risk(classifier), classifier
 
     def descend(self, w: np.ndarray, b: float) -> LinearClassifier | None:
-        """The local minimum below (w, b), with ``||w||_2 = 1``; None when the run ends in a constant."""
-        length = float(np.linalg.norm(w))
-        x = np.append(w, b) / length
+        """The local minimum below (w, b), ``||w||_2 = 1`` in both; None when the run ends in a constant."""
+        x = np.append(w, b)
         options = {"maxiter": 500, "ftol": 0.0, "gtol": 1e-10}
         if self.split:
             x = np.concatenate([np.maximum(x[:-1], 0.0), x[-1:], np.maximum(-x[:-1], 0.0)])

@@ -31,15 +31,17 @@ class Status(IntEnum):
     INACCURATE = 4
     """The solver stopped early: the answer is feasible and its gap honest, but the gap is not small."""
 
+    LOCAL = 5
+    """The best of the local minima found; nothing is certified."""
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:
     """An optimum with what is known about it.
 
     Attributes:
-        maybe_classifier: the optimal classifier, or None when there is none to give; :attr:`classifier` insists.
-        maybe_risks: its exact class risks on the Gaussian model that was solved, or None for problems on samples;
-            :attr:`risks` insists.
+        maybe_classifier: the optimal classifier, None when there is none; :attr:`classifier` insists.
+        maybe_risks: its exact class risks on the model that was solved, None on samples; :attr:`risks` insists.
         objective: value of the minimised objective at the classifier (each solver's docstring says which).
         gap: certified bound on ``objective - optimum``; None when nothing is certified (local solvers).
         status: see :class:`Status`.

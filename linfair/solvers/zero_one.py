@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from linfair._check import as_array, as_labels, as_positive
+from linfair._check import as_array, as_binary_data, as_labels, as_positive
 from linfair.linear import LinearClassifier
-from linfair.norms import NATURAL, Threat
+from linfair.norms import NATURAL, Threat, as_threat
 
 
 def threshold_erm(scores: ArrayLike, y: ArrayLike, weights: ArrayLike = (1.0, 1.0)) -> float:
@@ -40,13 +40,15 @@ def threshold_erm(scores: ArrayLike, y: ArrayLike, weights: ArrayLike = (1.0, 1.
 def robust_threshold_erm(
     X: ArrayLike, y: ArrayLike, w: ArrayLike, threat: Threat = NATURAL, weights: ArrayLike = (1.0, 1.0)
 ) -> LinearClassifier:
-    """Adversarial training of the threshold along fixed weights w [d]: :func:`threshold_erm` of exactly attacked
-    scores.
+    """Adversarial training of the threshold along fixed weights w [d]: :func:`threshold_erm` under the exact attack.
+
+    Args:
+        X: [n, d]; y: labels 0/1 [n], both present; w: [d]; weights: loss weights (W_0, W_1) of the classes.
     """
-    direction = as_array("w", w, ndim=1)
-    labels = np.asarray(y, int)
+    direction, threat = as_array("w", w, ndim=1), as_threat(threat)
+    data, labels = as_binary_data(as_array("X", X, shape=(None, len(direction))), y)
     reach = threat.radii(2) * threat.dual_norm(direction) * np.array([1.0, -1.0])
-    scores = as_array("X", X, shape=(None, len(direction))) @ direction + reach[labels]
+    scores = data @ direction + reach[labels]
     t = threshold_erm(scores, labels, weights)
     if np.isinf(t):
         return LinearClassifier(np.zeros_like(direction), -np.sign(t))

@@ -1,8 +1,7 @@
-"""Theorems and the limits of claims, as objects: statement, assumptions as code, analytic value, empirical twin,
-figure.
+"""Theorems and the limits of claims as objects, each with an analytic side and an empirical twin.
 
-``THEOREMS`` maps ids to :class:`Theorem` objects, theorems first. A new one is a module-level
-``THEOREMS`` tuple in a file of its own, named in ``MODULES``; tests, ``linfair verify`` and the docs pick it up.
+``THEOREMS`` maps ids to :class:`Theorem` objects, theorems first. A new one goes into a file of its own, in a tuple
+named ``THEOREMS``, and the file into ``MODULES``; tests, ``linfair verify`` and the docs pick it up.
 """
 
 from importlib import import_module
@@ -24,7 +23,10 @@ MODULES = (
     "targeted",
     "finite_sample",
     "counterexamples_mixup",
+    "counterexamples_m_way",
     "counterexamples_training",
+    "counterexamples_distance",
+    "counterexamples_cures",
 )
 
 _ALL = [theorem for name in MODULES for theorem in import_module(f"linfair.theory.{name}").THEOREMS]

@@ -1,8 +1,7 @@
-"""Attacks on group fairness, in the setting of Chai and Wang 2023: one attack for all notions, bounds by robust
-accuracy.
+"""Attacks on group fairness (Chai and Wang 2023): one attack for all notions, bounds by accuracy.
 
-Four Gaussians, index 2 a + y for group a and label y, and a linear classifier that predicts "positive" for w.x + b >
-0. The attack that favours group 1 pushes group 1 up and group 0 down:
+Four Gaussians, index 2 a + y for group a and label y, and a linear classifier, "positive" where w.x + b > 0. The attack
+that favours group 1 pushes group 1 up and group 0 down:
 ``P_att = Phi((w.mu_ay + b +- eps ||w||_*) / sqrt(w' Sigma_ay w))``.
 """
 
@@ -158,9 +157,7 @@ ALIGNMENT = Theorem(
 
 
 def _orientations(shift, base_rates, eps):
-    """Unit-variance scores -+1 by label; group 0 is scored higher by 2 shift within labels, group 1 has more
-    positives.
-    """
+    """Unit-variance scores -+1 by label; group 0 scores 2 shift higher within labels, group 1 has more positives."""
     means = np.array([[-1 + shift], [1 + shift], [-1 - shift], [1 - shift]])
     found = {}
     for name, sign in (("group 1", 1), ("group 0", -1)):

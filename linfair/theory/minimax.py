@@ -96,15 +96,19 @@ def _free(**parameters):
 
 
 def _free_twin(n, rng, **parameters):
-    """The two-point law that attains the bound: same mean and covariance, all of the error at the boundary."""
+    """Samples of the law that attains the bound, attacked: along w two points, one of them on the robust boundary."""
     model, threat, fair = _solve(**parameters)
-    found = {}
-    for name, z in zip("-+", fair.classifier.margins(model, threat), strict=True):
-        p = 1 / (1 + z * z)  # margins in sds: mass p at 0, the rest at z / (1 - p), mean z and variance 1
-        margin = np.where(rng.random(n) < p, 0.0, z / (1 - p))
-        rate = float((margin <= 0).mean())
-        found[f"worst-case risk of {name}"] = Estimate(rate, np.sqrt(rate * (1 - rate) / n))
-    return found
+    f = fair.classifier
+    X, y = model.sample([n, n], rng)
+    for k, (cov, sd, z) in enumerate(zip(model.full_covs(), model.sds(f.w), f.margins(model, threat), strict=True)):
+        p, sign = 1 / (1 + z * z), 2 * k - 1
+        worst = rng.random(n) < p  # margins in sds: mass p at 0, the rest at z / (1 - p); mean z, variance 1
+        score = np.where(worst, -z * (1 + 1e-9), z * p / (1 - p))
+        own = X[y == k] - model.means[k]
+        along = cov @ f.w / sd  # the regression of x on its standardized score
+        X[y == k] = model.means[k] + own - np.outer(own @ f.w / sd, along) + np.outer(sign * score, along)
+    found = f.class_errors(X, y, threat)
+    return {f"worst-case risk of {name}": risk_of(found, k) for k, name in enumerate("-+")}
 
 
 DISTRIBUTION_FREE = Theorem(

@@ -1,6 +1,4 @@
-"""Natural against adversarial training, in the setting of Xu et al. 2021; the direction every optimal classifier
-shares.
-"""
+"""Natural against adversarial training (Xu et al. 2021), and the direction all optima share."""
 
 from __future__ import annotations
 
@@ -10,14 +8,12 @@ from scipy.special import ndtr
 from linfair.gaussian import ClassGaussians
 from linfair.norms import Threat
 from linfair.solvers.closed_form import direction, optimal_classifier
-from linfair.theory.theorem import Assumption, Theorem
+from linfair.theory.theorem import Assumption, Estimate, Theorem
 from linfair.theory.twins import disparity_of, errors, risk_of
 
 
 def _xu(d, eta, sigma, K, eps):
-    """Class risks in the paper's symbols: A, B are the natural and robust separations, q the effect of unequal
-    variances.
-    """
+    """Class risks in the usual symbols: A, B are the natural and robust separations, q the unequal variances."""
     q = 2.0 * np.log(K) / (K * K - 1.0)
 
     def risks(A, shift=0.0):
@@ -115,7 +111,7 @@ def _direction(delta, norm, eps_minus, eps_plus, K):
 def _direction_twin(n, rng, delta, norm, eps_minus, eps_plus, K):
     model, threat = ClassGaussians.two_class(delta, 1.0, K), Threat(norm, (eps_minus, eps_plus))
     found = errors(optimal_classifier(model, threat).classifier, model, n, rng, threat)
-    return {"average robust risk": type(risk_of(found, 0))(found.rate.mean(), np.hypot(*found.se) / 2)}
+    return {"average robust risk": Estimate(found.rate.mean(), float(np.hypot(*found.se) / 2))}
 
 
 ROBUST_DIRECTION = Theorem(

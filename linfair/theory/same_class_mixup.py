@@ -149,9 +149,11 @@ RANDOM_LAMBDA = Theorem(
     kind="theorem",
     title="A random lambda acts as one fixed c_eff, and never as well as lambda = 1/2",
     statement=(
-        "For weights of any law with c in [c_lo, c_hi] the optimum solves log p(v) - log p(u) = log(K/r), p(x) = "
-        "E[c^(-1/2) phi(x/sqrt c)], and is that of the fixed c_eff = (u^2 - v^2) / (2 log(K/r)) in [c_lo, c_hi]. For "
-        "lambda ~ Beta(a, a), c_eff lies strictly between 1/2 and 1."
+        "For weights of any law with c in [c_lo, c_hi] a stationary threshold solves log p(v) - log p(u) = log(K/r), "
+        "p(x) = E[c^(-1/2) phi(x/sqrt c)], and is that of the fixed c_eff = (u^2 - v^2) / (2 log(K/r)) in "
+        "[c_lo, c_hi]. "
+        "For lambda ~ Beta(a, a) the optimum has c_eff strictly between 1/2 and 1. A law of very different c can have "
+        "several minima."
     ),
     setting=ZHONG,
     ours="The theorem for every law of weights: Beta, Dirichlet, and training on originals and mixes together.",
@@ -160,7 +162,10 @@ RANDOM_LAMBDA = Theorem(
         Assumption("prior ratio r < K", lambda r, K, **_: 0 < r < K),
         Assumption("a > 0", lambda a, **_: a > 0),
         TAU_POSITIVE,
-        interior(0.5, 0.5),
+        Assumption(
+            "an interior optimum under the law",
+            lambda tau, K, r, a: bool(random_optimum(tau, K, r, BetaLambda(a)).interior_optimal),
+        ),
     ),
     defaults={"tau": 4.0, "K": 2.0, "r": 1.0, "a": 1.0},
     analytic_values=_random,

@@ -1,6 +1,4 @@
-"""What a theorem is here: a statement that can be called, with its assumptions, an analytic side and an empirical
-twin.
-"""
+"""A theorem here is an object: statement, assumptions as code, analytic side, empirical twin."""
 
 from __future__ import annotations
 
@@ -86,7 +84,8 @@ class Theorem:
         defaults: parameters used when none are given.
         analytic_values: ``(**parameters) -> {quantity: value}``.
         empirical_values: ``(n, rng, **parameters) -> {quantity: Estimate}``, a subset of the same quantities.
-        conclusion: the statement as a test of the analytic values.
+        conclusion: the statement as a test of the analytic values. For a limit: that the claim fails at these
+            parameters; others within the assumptions need not contradict it.
         twin: how the empirical values arise: "Monte Carlo" (known classifier, fresh samples), "trained" (classifiers
             trained on samples, compared with the population minimiser of their own loss), "trained, sign only",
             "exact".

@@ -11,6 +11,7 @@ from linfair.gaussian import ClassGaussians
 from linfair.linear import ClassErrors, LinearClassifier
 from linfair.mixing import Law, laws_of
 from linfair.norms import NATURAL, Threat
+from linfair.solvers.closed_form import reduce
 from linfair.solvers.zero_one import threshold_erm
 from linfair.theory.theorem import Estimate
 
@@ -39,10 +40,16 @@ def risk_of(found: ClassErrors, k: int) -> Estimate:
     return Estimate(float(found.rate[k]), float(found.se[k]))
 
 
-def rate_of(wrong: np.ndarray) -> Estimate:
-    """A frequency with its binomial standard error."""
-    rate = float(wrong.mean())
-    return Estimate(rate, float(np.sqrt(rate * (1.0 - rate) / len(wrong))))
+def average_of(found: ClassErrors, r: float) -> Estimate:
+    """Average error rate under the prior ratio r."""
+    return Estimate(float(found.rate @ [1.0, r]) / (1.0 + r), float(np.hypot(*(found.se * [1.0, r]))) / (1.0 + r))
+
+
+def margin_errors(tau: float, K: float, u: float, n: int, rng: np.random.Generator, r: float = 1.0) -> ClassErrors:
+    """Error rates of the threshold with robust margin u, on fresh attacked samples of two classes at tau (any sign)."""
+    e = 1.0 + max(-tau, 0.0)
+    model, threat = ClassGaussians.two_class([tau + 2.0 * e], 1.0, K, r), Threat("l2", e)
+    return errors(reduce(model, threat).classifier(u), model, n, rng, threat)
 
 
 def trained_margins(
