@@ -376,7 +376,7 @@ PANELS = {
         remargin,
         "extra training radius (sds of +)",
         "robust risk of +",
-        (0.0, 1.2),
+        r"$\tau = 2$ rises",
     ),
     "constant": Panel(
         "A stationary point is optimal",

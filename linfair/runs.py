@@ -99,10 +99,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+RECORDS = (":(exclude)figures", ":(exclude)benchmarks/results")
+
+
 def commit(root: Path | None = None) -> dict[str, Any] | None:
     """{"id": short commit, "dirty": whether tracked code differs from it}; None outside a checkout.
 
-    figures/ does not count as code: the first record of a series would make all later ones look dirty.
+    Records do not count as code: the first of a series would make all later ones look dirty.
     """
     root = root or Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
@@ -114,7 +117,7 @@ def commit(root: Path | None = None) -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)figures")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *RECORDS)
         return {"id": git("rev-parse", "--short", "HEAD"), "dirty": bool(changed)}
     except (OSError, subprocess.CalledProcessError):
         return None

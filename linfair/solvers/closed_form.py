@@ -150,6 +150,9 @@ def _margins(tau, K, r, c_minus, c_plus):
     return u, v
 
 
+STATUS_OF_INTERIOR = np.int8(Status.OPTIMAL), np.int8(Status.CONSTANT_OPTIMAL)  # one byte a point, not eight
+
+
 def _optimum(tau, K, r, c_minus, c_plus):
     u, v = _margins(tau, K, r, c_minus, c_plus)
     risk_minus, risk_plus = ndtr(-u), ndtr(-v)
@@ -159,7 +162,7 @@ def _optimum(tau, K, r, c_minus, c_plus):
         ratio = K * np.sqrt(c_plus / c_minus)
         train = ndtr(-u / np.sqrt(c_minus)) + r * ndtr(-v / np.sqrt(c_plus))
     interior = train <= constant_risk(ratio, r) * (1.0 + r)  # False where train is NaN: no stationary point
-    status = np.where(interior, Status.OPTIMAL, Status.CONSTANT_OPTIMAL)
+    status = np.where(interior, *STATUS_OF_INTERIOR)
     if np.min(tau) <= 0.0:
         status = np.where(tau > 0.0, status, Status.NOT_ROBUSTLY_SEPARABLE)
     return u, v, risk_minus, risk_plus, interior, status
