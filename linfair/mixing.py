@@ -6,6 +6,7 @@ knows how to draw weights (for samples) and how to integrate over c (for exact r
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -58,16 +59,16 @@ def as_share(name: str, value: float) -> None:
         raise ValueError(f"{name} must lie in [0, 1], got {value}; it is a weight or a share")
 
 
-class _Law:
+class _Law(ABC):
     """What the laws share."""
 
     m: int
 
-    def log_nodes(self) -> Nodes:
-        raise NotImplementedError
+    @abstractmethod
+    def log_nodes(self) -> Nodes: ...
 
-    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray: ...
 
     def nodes(self) -> Nodes:
         c, log_p = self.log_nodes()
