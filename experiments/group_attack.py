@@ -119,8 +119,9 @@ def plot(rows: list[Row]) -> Any:
             )
         ax.set(xlabel=r"attack radius $\epsilon$ ($\ell_\infty$)", ylabel="signed gap, group 1 minus 0", title=title)
         ax.legend(loc="upper left")
-    entry = handles({"attacked samples": TRAINED})
-    axes[1].legend(handles=[*axes[1].get_legend_handles_labels()[0], *entry], loc="upper left")
+    first = axes[1].get_legend()
+    axes[1].legend(handles=handles({"attacked samples": TRAINED}), loc="lower right")
+    axes[1].add_artist(first)  # a second legend replaces the first unless it is kept by hand
     letters(axes)
     return figure
 

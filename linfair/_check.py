@@ -63,6 +63,14 @@ def as_fraction(name: str, value: float) -> float:
     return number
 
 
+def as_share(name: str, value: float) -> float:
+    """A number in [0, 1], ends included."""
+    number = float(as_array(name, value, shape=()))
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name} must lie in [0, 1], got {value}; it is a weight or a share")
+    return number
+
+
 def as_priors(priors: ArrayLike | None, n_classes: int) -> np.ndarray:
     """Class priors: positive, one a class, summing to 1. None means equal."""
     if priors is None:

@@ -10,81 +10,48 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp, roots_jacobi, roots_legendre
 
-from linfair._check import as_array, as_count, as_labels, as_positive
+from linfair._check import as_array, as_count, as_labels, as_positive, as_share
 
 Nodes = tuple[np.ndarray, np.ndarray]
 """Quadrature of the law of c: values and weights."""
 
 
-@runtime_checkable
-class Law(Protocol):
-    """A law of the mixing weights."""
+class Law(ABC):
+    """A law of the mixing weights. A subclass gives ``m``, ``mean_c``, :meth:`log_nodes` and :meth:`sample`."""
 
-    @property
-    def m(self) -> int:
-        """Number of samples in one mix."""
-        ...
+    m: int
+    """Number of samples in one mix."""
+    mean_c: float
+    """``E sum_i lambda_i^2``: the factor by which mixing shrinks the class covariance."""
 
-    @property
-    def mean_c(self) -> float:
-        """``E sum_i lambda_i^2``: the factor by which mixing shrinks the class covariance."""
-        ...
+    @abstractmethod
+    def log_nodes(self) -> Nodes:
+        """Quadrature of the law of c as (c, log p): the far tail of an m-way law underflows p, and can still decide."""
+
+    @abstractmethod
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Weights [n, m], rows summing to 1."""
 
     def nodes(self) -> Nodes:
         """Quadrature ``E f(c) = sum_i p_i f(c_i)``, as (c, p)."""
-        ...
-
-    def log_nodes(self) -> Nodes:
-        """The same as (c, log p): the far tail of an m-way law underflows p, and can still decide a threshold."""
-        ...
-
-    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Weights [n, m], rows summing to 1."""
-        ...
-
-    def sample_c(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """``sum_i lambda_i^2`` of n draws [n], without holding all weights at once."""
-        ...
-
-
-def as_share(name: str, value: float) -> None:
-    """Refuse anything but one number in [0, 1]."""
-    if not 0.0 <= as_array(name, value, shape=()) <= 1.0:
-        raise ValueError(f"{name} must lie in [0, 1], got {value}; it is a weight or a share")
-
-
-class _Law(ABC):
-    """What the laws share."""
-
-    m: int
-
-    @abstractmethod
-    def log_nodes(self) -> Nodes: ...
-
-    @abstractmethod
-    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray: ...
-
-    def nodes(self) -> Nodes:
         c, log_p = self.log_nodes()
         return c, np.exp(log_p)
 
     def sample_c(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """``sum_i lambda_i^2`` of n draws [n], without holding all weights at once."""
         c, rows = np.empty(n), max(1, 10**7 // self.m)
         for k in range(0, n, rows):
             c[k : k + rows] = (self.sample(min(rows, n - k), rng) ** 2).sum(1)
         return c
 
 
-class _Fixed(_Law):
+class _Fixed(Law):
     """A law with one value of c."""
-
-    mean_c: float
 
     def log_nodes(self) -> Nodes:
         return np.array([self.mean_c]), np.zeros(1)
@@ -140,7 +107,7 @@ class UniformMix(_Fixed):
 
 
 @dataclass(frozen=True)
-class BetaLambda(_Law):
+class BetaLambda(Law):
     """Two samples, ``lambda ~ Beta(a, a)``: ``c = (1 + (2 lambda - 1)^2) / 2``, ``E c = (a + 1) / (2a + 1)``."""
 
     a: float = 1.0
@@ -162,7 +129,7 @@ class BetaLambda(_Law):
 
 
 @dataclass(frozen=True)
-class DirichletMix(_Law):
+class DirichletMix(Law):
     """m samples with weights ``Dirichlet(a, ..., a)``: ``E c = (a + 1)/(m a + 1)``; m = 2 is :class:`BetaLambda`."""
 
     m: int = 2
@@ -184,7 +151,7 @@ class DirichletMix(_Law):
 
 
 @dataclass(frozen=True)
-class WithOriginal(_Law):
+class WithOriginal(Law):
     """Augmentation: with probability ``share`` the sample itself, otherwise a mix by ``law``."""
 
     law: Law
@@ -220,10 +187,10 @@ def laws_of(mix: Law | Sequence[Law] | None, n_classes: int) -> list[Law]:
     """One law a class from one law for all, a list of laws, or None (no mixing)."""
     if mix is None:
         return [NoMix()] * n_classes
-    if isinstance(mix, Law) and not isinstance(mix, type):
+    if isinstance(mix, Law):
         return [mix] * n_classes
     laws = list(mix) if isinstance(mix, Sequence) else []
-    if len(laws) != n_classes or not all(isinstance(law, Law) and not isinstance(law, type) for law in laws):
+    if len(laws) != n_classes or not all(isinstance(law, Law) for law in laws):
         raise ValueError(
             f"mix must be one law or {n_classes} laws, one a class, got {mix!r}; use FixedLambda, NoMix, ..."
         )
