@@ -19,9 +19,11 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from linfair import _native
 
 SCHEMA = 1
 Row = dict[str, Any]
@@ -80,9 +82,12 @@ def version(package: str) -> str | None:
         return None
 
 
-def backend() -> str:
-    """What runs the numerics: "native" where the extension linfair._C is installed, else "python"."""
-    return "native" if util.find_spec("linfair._C") else "python"
+def backend(device: str = "cpu") -> str:
+    """What runs the numerics on `device`: "native (avx512)", on CUDA "native", or "reference" once linfair.ops takes
+    part; else "python"."""
+    ops = sys.modules.get("linfair.ops")
+    name = ops.backend(device) if ops else "python"
+    return f"native ({_native.load().cpu_path()})" if (name, device) == ("native", "cpu") else name
 
 
 def cpu() -> str:

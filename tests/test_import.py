@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import linfair
-from linfair import cli, info
+from linfair import cli
 
 HEAVY = ("torch", "cvxpy", "matplotlib", "scipy", "sklearn", "numpy")
 PROBE = f"""
@@ -48,19 +48,6 @@ def test_modules_resolve_and_unknown_names_do_not():
 
 def test_version_is_the_installed_one():
     assert linfair.runs.version("linfair") == linfair.__version__
-
-
-def test_info_lists_dependencies_and_backend(capsys):
-    assert info.main([]) == 0
-    text = capsys.readouterr().out
-    for name in ("linfair", "python", "numpy", "cvxpy", "torch", "cpu", "backend"):
-        assert f"\n{name} " in f"\n{text}"
-    assert "pytest" not in text  # extras are not dependencies
-
-
-def test_info_takes_no_arguments(capsys):
-    assert info.main(["x"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_cli_dispatches(capsys):

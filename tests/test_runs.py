@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -191,7 +192,8 @@ def test_partial_of_another_hash_is_dropped(tmp_path):
     assert not path.exists()
 
 
-def test_environment_is_json_and_complete():
+def test_environment_is_json_and_complete(monkeypatch):
+    monkeypatch.delitem(sys.modules, "linfair.ops", raising=False)  # another test may have used it
     env = json.loads(json.dumps(runs.environment()))
     assert {"python", "linfair", "numpy", "scipy", "cvxpy", "clarabel", "matplotlib", "scikit-learn"} <= set(
         env["versions"]
