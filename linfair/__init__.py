@@ -49,7 +49,7 @@ _HOME = {
     "THEOREMS": "theory",
     "AssumptionError": "_check",
 }
-_MODULES = ("data", "gaussian", "linear", "metrics", "mixing", "norms", "plotting", "runs", "solvers", "theory")
+_MODULES = ("data", "gaussian", "linear", "metrics", "mixing", "norms", "ops", "plotting", "runs", "solvers", "theory")
 
 __all__ = [  # noqa: RUF022 - in the order a reader meets them
     "ClassGaussians",

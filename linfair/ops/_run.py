@@ -1,0 +1,172 @@
+"""One call of the op, arguments in order: the checks, the backend, and for the native one pointers and strides."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from types import ModuleType
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from linfair.ops import reference
+from linfair.ops._backend import native_for
+from linfair.ops._layout import Order, back, dense_order, full_order, natural_order, rows
+from linfair.ops._tensors import check_overlap, check_tensors, check_values, values_known
+from linfair.ops.reference import Budget, like
+
+NATIVE_NORMS = {"linf": 0, "l2": 1, "l1": 2}
+_TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
+
+
+def run(
+    named: str,
+    out: Tensor | None,
+    x: Tensor,
+    x0: Tensor,
+    grad: Tensor | None,
+    eps: Budget,
+    step: Budget,
+    norm: str,
+    lo: Budget,
+    hi: Budget,
+    exact: bool,
+    descend: bool = False,
+    top_q: int | None = None,
+) -> Tensor:
+    """The step from x, or its projection if grad is None, into ``out`` or a new tensor; ``named`` is x to the user."""
+    check_tensors(named, out, x, x0, grad, eps, step, lo, hi, top_q)
+    if out is None:
+        result = torch.empty_like(x)
+    else:
+        check_overlap(named, out, x, x0, grad, eps, step, lo, hi)
+        result = out
+    if not x.numel():
+        return result
+    on_cpu = x.is_cpu
+    native = native_for("cpu" if on_cpu else x.device.type)
+    if native is None or norm not in NATIVE_NORMS:
+        if values_known(x):
+            check_values(x, eps, step, lo, hi)
+        options = {"lo": lo, "hi": hi, "descend": descend, "exact": exact, "top_q": top_q, "out": result}
+        reference.pgd_step(x, x0, grad, eps, step, norm, **options)
+    else:
+        if not on_cpu and values_known(x):
+            check_values(x, eps, step, lo, hi)
+        if not _run_native(native, result, x, x0, grad, eps, step, norm, lo, hi, exact, descend, top_q):
+            check_values(x, eps, step, lo, hi)
+            raise ValueError("eps, step or the box are invalid, got values that linfair._C refuses; check their signs")
+        if out is not None:
+            increment_version(out)  # torch does not see what is written through a pointer
+    return result
+
+
+def _run_native(
+    native: ModuleType,
+    out: Tensor,
+    x: Tensor,
+    x0: Tensor,
+    grad: Tensor | None,
+    eps: Budget,
+    step: Budget,
+    norm: str,
+    lo: Budget,
+    hi: Budget,
+    exact: bool,
+    descend: bool,
+    top_q: int | None,
+) -> bool:
+    """One call of linfair._C; false if it refuses the values. No tensor is copied if their samples are laid out alike.
+
+    The tensors made here are referenced until the call returns; on CUDA the allocator keeps their memory in the order
+    of the stream.
+    """
+    shape, dtype = x.shape, x.dtype
+    n = shape[0]
+    dim = x.numel() // n
+    order, target = None, out
+    x_stride = x0_stride = grad_stride = out_stride = dim
+    if not (
+        x.is_contiguous() and x0.is_contiguous() and out.is_contiguous() and (grad is None or grad.is_contiguous())
+    ):
+        order = dense_order(shape, x.stride())
+        if order is None:
+            order = natural_order(shape)
+        x, x_stride = rows(x, order, dim)
+        x0, x0_stride = rows(x0, order, dim)
+        if grad is not None:
+            grad, grad_stride = rows(grad, order, dim)
+        if dense_order(shape, out.stride()) == order:
+            out_stride = out.stride(0) if n > 1 else dim
+        else:
+            target = torch.empty((n, dim), dtype=dtype, device=out.device)
+    if x.is_cpu:
+        device, queue = -1, torch.get_num_threads()
+    else:
+        device = x.get_device()
+        queue = torch.cuda.current_stream(device).cuda_stream
+    eps, eps_stride = _budget(eps, x, queue)
+    step, step_stride = _budget(step, x, queue)
+    low = high = None
+    if isinstance(lo, Tensor) or isinstance(hi, Tensor):
+        low, high = _bound(lo, order, x, dim), _bound(hi, order, x, dim)
+    done = native.pgd_step(
+        device,
+        queue,
+        NATIVE_NORMS[norm],
+        _TYPES[dtype],
+        _TYPES[dtype if grad is None else grad.dtype],
+        n,
+        dim,
+        x.data_ptr(),
+        x_stride,
+        x0.data_ptr(),
+        x0_stride,
+        0 if grad is None else grad.data_ptr(),
+        grad_stride,
+        target.data_ptr(),
+        out_stride,
+        eps.data_ptr(),
+        eps_stride,
+        step.data_ptr(),
+        step_stride,
+        0 if low is None else low.data_ptr(),
+        0 if high is None else high.data_ptr(),
+        0.0 if isinstance(lo, Tensor) else lo,
+        0.0 if isinstance(hi, Tensor) else hi,
+        descend,
+        exact,
+        top_q or 0,
+    )
+    if done and order is not None and target is not out:
+        out.copy_(back(target, order, out))
+    return done
+
+
+def _budget(value: Budget, x: Tensor, queue: int) -> tuple[Tensor, int]:
+    """(tensor in the dtype of x, stride): one a sample (1) or one for all (0)."""
+    if isinstance(value, Tensor):
+        if value.dtype is not x.dtype:
+            value = value.to(x.dtype)
+        return value if value.is_contiguous() else value.contiguous(), value.dim()
+    if x.is_cpu:
+        return _constant(value, x.dtype, x.device, 0), 0
+    if torch.cuda.is_current_stream_capturing():
+        return like(value, x), 0  # the graph has to own it
+    return _constant(value, x.dtype, x.device, queue), 0
+
+
+@lru_cache(maxsize=256)
+def _constant(number: float, dtype: torch.dtype, device: torch.device, queue: int) -> Tensor:
+    """A number in memory; each stream has its own, for another might read it before it is filled."""
+    return like(number, torch.empty(0, dtype=dtype, device=device))
+
+
+def _bound(value: Budget, order: Order | None, x: Tensor, dim: int) -> Tensor:
+    """One side of the box as [dim] numbers in the dtype of x and the element order of its samples."""
+    value = like(value, x)
+    if not value.dim():
+        value = value.expand(dim)
+    elif order is not None:
+        value = value.permute([i - 1 for i in full_order(value.dim() + 1, order)[1:]])
+    return value.contiguous()
