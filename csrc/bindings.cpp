@@ -18,6 +18,35 @@ constexpr int kInterface = 1;  // linfair/_native.py refuses a module of another
 
 const void* pointer(uintptr_t address) { return reinterpret_cast<const void*>(address); }
 
+struct Span {
+    uintptr_t begin, end;
+    bool meets(const Span& other) const { return begin < other.end && other.begin < end; }
+};
+
+Span span(const void* data, int64_t samples, int64_t stride, int64_t size, int64_t bytes) {
+    const auto begin = reinterpret_cast<uintptr_t>(data);
+    return {begin, data ? begin + static_cast<uintptr_t>(((samples - 1) * stride + size) * bytes) : begin};
+}
+
+// Whether `out` may share memory with what is read, other than by being x or grad itself.
+bool overlaps(const linfair::Call& call) {
+    const int64_t bytes = call.type == linfair::Type::f64 ? 8 : 4;
+    const int64_t grad_bytes = call.grad_type == linfair::Type::bf16 ? 2 : bytes;
+    const auto samples = [&](const void* data, int64_t stride) { return span(data, call.n, stride, call.dim, bytes); };
+    const auto replaced = [&](const void* data, int64_t stride) {
+        return data == call.out && (stride == call.out_stride || call.n == 1);
+    };
+    const Span out = samples(call.out, call.out_stride);
+    return (!replaced(call.x, call.x_stride) && out.meets(samples(call.x, call.x_stride))) ||
+           out.meets(samples(call.x0, call.x0_stride)) ||
+           (!(replaced(call.grad, call.grad_stride) && grad_bytes == bytes) &&
+            out.meets(span(call.grad, call.n, call.grad_stride, call.dim, grad_bytes))) ||
+           out.meets(span(call.eps, call.n, call.eps_stride, 1, bytes)) ||
+           out.meets(span(call.step, call.n, call.step_stride, 1, bytes)) ||
+           out.meets(span(call.lo, 1, 0, call.dim, bytes)) || out.meets(span(call.hi, 1, 0, call.dim, bytes));
+}
+
+// False, with nothing written, for memory that overlaps or values that are invalid: the caller finds the words.
 bool pgd_step(int device, uintptr_t stream_or_threads, int norm, int type, int grad_type, int64_t n, int64_t dim,
               uintptr_t x, int64_t x_stride, uintptr_t x0, int64_t x0_stride, uintptr_t grad, int64_t grad_stride,
               uintptr_t out, int64_t out_stride, uintptr_t eps, int64_t eps_stride, uintptr_t step, int64_t step_stride,
@@ -36,6 +65,7 @@ bool pgd_step(int device, uintptr_t stream_or_threads, int norm, int type, int g
     call.type = static_cast<linfair::Type>(type), call.grad_type = static_cast<linfair::Type>(grad_type);
     call.descend = descend, call.exact = exact;
 
+    if (overlaps(call)) return false;
     const py::gil_scoped_release unlocked;
     if (device < 0) return linfair::pgd_step_cpu(call, static_cast<int>(stream_or_threads));
 #ifdef LINFAIR_WITH_CUDA

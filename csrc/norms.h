@@ -47,10 +47,10 @@ template <> struct Limits<double> {
     static constexpr double kScale = 0x1p600;
 };
 
-// Outside [kTiny, kMax] a sum of magnitudes may have lost terms to underflow or overflow, and is taken again over d
-// times this power of two: exact, and of a size at which no square is lost that counts.
-template <class T> LINFAIR_FN double safe_scale(double sum) {
-    return sum < Limits<T>::kTiny ? Limits<T>::kScale : (sum <= Limits<T>::kMax ? 1.0 : 1.0 / Limits<T>::kScale);
+// Outside [kTiny, Ball::kMost] a sum of magnitudes may have lost terms to underflow or overflow, or its length is too
+// far from 1 to be divided by. It is taken again over d times this power of two: exact, and far from both ends.
+template <class T, class Ball> LINFAIR_FN double safe_scale(double sum) {
+    return sum < Limits<T>::kTiny ? Limits<T>::kScale : sum <= Ball::template kMost<T> ? 1.0 : 1.0 / Limits<T>::kScale;
 }
 
 template <class V> LINFAIR_FN V max_of(V a, V b) { return a < b ? b : a; }
@@ -116,6 +116,8 @@ constexpr int kMaxPasses = 128;  // Newton takes 2 to 10; bisection to the last 
 
 struct L2 {
     static constexpr bool kSplits = false;
+    template <class T> static constexpr double kMost = Limits<T>::kMax;
+
     template <class V> static LINFAIR_FN V magnitude(V d) { return d * d; }
     static LINFAIR_FN double length(double sum) { return sqrt(sum); }
     template <class V> static LINFAIR_FN V pull(V d, V t) { return t * d; }
@@ -143,6 +145,7 @@ struct L2 {
 
 struct L1 {
     static constexpr bool kSplits = true;
+    template <class T> static constexpr double kMost = 1 / Limits<T>::kTiny;
 
     template <class V> static LINFAIR_FN V magnitude(V d) { return abs_of(d); }
     static LINFAIR_FN double length(double sum) { return sum; }

@@ -55,7 +55,7 @@ template <class Ball, class Tile> LINFAIR_DEVICE void along_gradient(Tile& tile)
         stride = total(
             tile, [&](Place at) { return Terms<T, 1>{Ball::magnitude(scale * tile.grad(at))}; },
             [&](const auto& sums) -> Stride {
-                const double sum = sums.at[0], safe = scale == 1 ? safe_scale<T>(sum) : 1;
+                const double sum = sums.at[0], safe = scale == 1 ? safe_scale<T, Ball>(sum) : 1;
                 if (safe != 1) return {static_cast<T>(safe), 0, false};
                 return {scale, sum == 0 ? T(0) : static_cast<T>(step / Ball::length(sum)), true};
             });
@@ -139,7 +139,7 @@ template <class Ball, bool kExact, class Tile> LINFAIR_DEVICE void settle(Tile& 
 #pragma unroll
             for (int k = 0; k < kLengths; ++k) {
                 length[k] = Ball::length(sums.at[k]) / scale.at[k];
-                const double safe = safe_scale<T>(sums.at[k]);
+                const double safe = safe_scale<T, Ball>(sums.at[k]);
                 if (scale.at[k] != 1 || safe == 1 || k == 2) continue;  // the last is 0 as a rule
                 unclear.fate = Fate::unclear;
                 unclear.scale.at[k] = static_cast<T>(safe);

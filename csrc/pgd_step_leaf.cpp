@@ -20,7 +20,7 @@ template <class Ball, class T, class F> LINFAIR_FN double scaled_length(int64_t 
 
 // Length of d, whose plain sum of magnitudes is `sum`.
 template <class Ball, class T, class F> LINFAIR_FN double length(int64_t dim, double sum, F d) {
-    const double scale = safe_scale<T>(sum);
+    const double scale = safe_scale<T, Ball>(sum);
     return scale == 1 ? Ball::length(sum) : scaled_length<Ball, T>(dim, scale, d) / scale;
 }
 
@@ -174,7 +174,7 @@ template <class Ball, bool kExact, class T, class Move> void settle(Sample<T> s,
 template <class Ball, bool kExact, class T, class G> void along_gradient(Sample<T> s, const G* grad) {
     const auto gradient = [&](int64_t i, auto part) { return load(grad + i, part); };
     const auto term = [&](int64_t i, auto part) { return Terms<Vec<T>, 1>{Ball::magnitude(gradient(i, part))}; };
-    const double sum = total<T, 1>(s.dim, term).at[0], scale = safe_scale<T>(sum);
+    const double sum = total<T, 1>(s.dim, term).at[0], scale = safe_scale<T, Ball>(sum);
     const double size = scale == 1 ? Ball::length(sum) : scaled_length<Ball, T>(s.dim, scale, gradient);
     settle<Ball, kExact>(s, Along<T, G>{grad, all<T>(scale), all<T>(size == 0 ? 0 : s.step / size)});
 }

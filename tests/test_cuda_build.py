@@ -17,10 +17,10 @@ def native() -> ModuleType:
 
 
 def step_on_device_0(native: ModuleType) -> None:
-    memory = torch.zeros(12)
-    rows = [memory.data_ptr(), 3] * 4
-    number = [memory.data_ptr(), 0]
-    native.pgd_step(0, 0, 0, 0, 0, 4, 3, *rows, *number, *number, 0, 0, 0.0, 1.0, False, False, 0)
+    memory = [torch.zeros(4, 3) for _ in range(5)]
+    x, x0, grad, out, number = (t.data_ptr() for t in memory)
+    rows = (x, 3, x0, 3, grad, 3, out, 3)
+    native.pgd_step(0, 0, 0, 0, 0, 4, 3, *rows, number, 0, number, 0, 0, 0, 0.0, 1.0, False, False, 0)
 
 
 def test_a_call_without_a_gpu_says_so_and_what_to_do(native):

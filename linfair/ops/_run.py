@@ -36,33 +36,34 @@ def run(
 ) -> Tensor:
     """The step from x, or its projection if grad is None, into ``out`` or a new tensor; ``named`` is x to the user."""
     check_tensors(named, out, x, x0, grad, eps, step, lo, hi, top_q)
-    if out is None:
-        result = torch.empty_like(x)
-    else:
-        check_overlap(named, out, x, x0, grad, eps, step, lo, hi)
-        result = out
+    result = torch.empty_like(x) if out is None else out
     if not x.numel():
         return result
     on_cpu = x.is_cpu
-    native = native_for("cpu" if on_cpu else x.device.type)
-    if native is None or norm not in NATIVE_NORMS:
-        if values_known(x):
-            check_values(x, eps, step, lo, hi)
+    native = native_for("cpu" if on_cpu else x.device.type) if norm in NATIVE_NORMS else None
+    plain = (
+        x.is_contiguous() and x0.is_contiguous() and result.is_contiguous() and (grad is None or grad.is_contiguous())
+    )
+    if out is not None and not (native and plain):  # of plain rows, linfair._C sees it for itself
+        check_overlap(named, out, x, x0, grad, eps, step, lo, hi)
+    if not (native and on_cpu) and values_known(x):
+        check_values(x, eps, step, lo, hi)
+    if native is None:
         options = {"lo": lo, "hi": hi, "descend": descend, "exact": exact, "top_q": top_q, "out": result}
         reference.pgd_step(x, x0, grad, eps, step, norm, **options)
-    else:
-        if not on_cpu and values_known(x):
-            check_values(x, eps, step, lo, hi)
-        if not _run_native(native, result, x, x0, grad, eps, step, norm, lo, hi, exact, descend, top_q):
-            check_values(x, eps, step, lo, hi)
-            raise ValueError("eps, step or the box are invalid, got values that linfair._C refuses; check their signs")
-        if out is not None:
-            increment_version(out)  # torch does not see what is written through a pointer
+        return result
+    if not _run_native(native, plain, result, x, x0, grad, eps, step, norm, lo, hi, exact, descend, top_q):
+        check_overlap(named, result, x, x0, grad, eps, step, lo, hi)
+        check_values(x, eps, step, lo, hi)
+        raise ValueError("out, eps, step or the box are invalid, got what linfair._C refuses; check signs and overlaps")
+    if out is not None:
+        increment_version(out)  # torch does not see what is written through a pointer
     return result
 
 
 def _run_native(
     native: ModuleType,
+    plain: bool,
     out: Tensor,
     x: Tensor,
     x0: Tensor,
@@ -76,7 +77,8 @@ def _run_native(
     descend: bool,
     top_q: int | None,
 ) -> bool:
-    """One call of linfair._C; false if it refuses the values. No tensor is copied if their samples are laid out alike.
+    """One call of linfair._C; false if it refuses values or memory. No tensor is copied if samples are laid out alike:
+    ``plain`` says that all are contiguous.
 
     The tensors made here are referenced until the call returns; on CUDA the allocator keeps their memory in the order
     of the stream.
@@ -86,9 +88,7 @@ def _run_native(
     dim = x.numel() // n
     order, target = None, out
     x_stride = x0_stride = grad_stride = out_stride = dim
-    if not (
-        x.is_contiguous() and x0.is_contiguous() and out.is_contiguous() and (grad is None or grad.is_contiguous())
-    ):
+    if not plain:
         order = dense_order(shape, x.stride())
         if order is None:
             order = natural_order(shape)
