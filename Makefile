@@ -35,6 +35,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(NATIVE) $(wildcard csrc/*.py
 figures: $(STAMP)
 	@printf '%s\n' $(EXPERIMENTS) | xargs -P $(JOBS) -I{} $(PY) {} --force
 	@printf '%s\n' $(EXPERIMENTS) | xargs -P $(JOBS) -I{} $(PY) {} --plot-only
+	@$(PY) benchmarks/bench_pgd_step.py --plot-only
 
 test: $(STAMP)
 	$(VENV)/bin/ruff check .

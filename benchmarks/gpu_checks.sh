@@ -18,7 +18,7 @@ step() { # step NAME COMMAND...
 export LINFAIR_CUDA=1 LINFAIR_CUDA_ARCH=${LINFAIR_CUDA_ARCH:-native} PYTHONUNBUFFERED=1
 step build "$python" -m pip install --no-deps --no-build-isolation -e .
 step info "$python" -m linfair.info
-step tests "$python" -m pytest -m gpu tests/test_ops_gpu.py tests/test_ops_gpu_streams.py
+step tests "$python" -m pytest -m gpu tests/test_ops_gpu*.py
 for tool in memcheck racecheck synccheck initcheck; do
   PYTORCH_NO_CUDA_MEMORY_CACHING=1 step "$tool" \
     compute-sanitizer --tool "$tool" --error-exitcode 1 --print-limit 20 "$python" benchmarks/gpu_sanitize.py

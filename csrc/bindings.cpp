@@ -23,41 +23,41 @@ struct Span {
     bool meets(const Span& other) const { return begin < other.end && other.begin < end; }
 };
 
-Span span(const void* data, int64_t samples, int64_t stride, int64_t size, int64_t bytes) {
+Span span(const void* data, int64_t bytes) {
     const auto begin = reinterpret_cast<uintptr_t>(data);
-    return {begin, data ? begin + static_cast<uintptr_t>(((samples - 1) * stride + size) * bytes) : begin};
+    return {begin, data ? begin + static_cast<uintptr_t>(bytes) : begin};
 }
 
-// Whether `out` may share memory with what is read, other than by being x or grad itself.
+// Whether `out` shares memory with what is read, other than by being x or grad itself. Only of dense rows do the ends
+// tell; the caller has looked at all others.
 bool overlaps(const linfair::Call& call) {
-    const int64_t bytes = call.type == linfair::Type::f64 ? 8 : 4;
-    const int64_t grad_bytes = call.grad_type == linfair::Type::bf16 ? 2 : bytes;
-    const auto samples = [&](const void* data, int64_t stride) { return span(data, call.n, stride, call.dim, bytes); };
-    const auto replaced = [&](const void* data, int64_t stride) {
-        return data == call.out && (stride == call.out_stride || call.n == 1);
-    };
-    const Span out = samples(call.out, call.out_stride);
-    return (!replaced(call.x, call.x_stride) && out.meets(samples(call.x, call.x_stride))) ||
-           out.meets(samples(call.x0, call.x0_stride)) ||
-           (!(replaced(call.grad, call.grad_stride) && grad_bytes == bytes) &&
-            out.meets(span(call.grad, call.n, call.grad_stride, call.dim, grad_bytes))) ||
-           out.meets(span(call.eps, call.n, call.eps_stride, 1, bytes)) ||
-           out.meets(span(call.step, call.n, call.step_stride, 1, bytes)) ||
-           out.meets(span(call.lo, 1, 0, call.dim, bytes)) || out.meets(span(call.hi, 1, 0, call.dim, bytes));
+    const auto dense = [&](int64_t stride) { return stride == call.dim || call.n == 1; };
+    if (!dense(call.x_stride) || !dense(call.x0_stride) || !dense(call.grad_stride) || !dense(call.out_stride))
+        return false;
+    const int64_t bytes = call.type == linfair::Type::f64 ? 8 : 4, count = call.n * call.dim;
+    const bool narrow = call.grad_type == linfair::Type::bf16;
+    const Span out = span(call.out, count * bytes);
+    const auto meets = [&](const void* data, int64_t size) { return out.meets(span(data, size)); };
+    return (call.x != call.out && meets(call.x, count * bytes)) || meets(call.x0, count * bytes) ||
+           ((call.grad != call.out || narrow) && meets(call.grad, count * (narrow ? 2 : bytes))) ||
+           meets(call.eps, (call.eps_stride ? call.n : 1) * bytes) ||
+           meets(call.step, (call.step_stride ? call.n : 1) * bytes) || meets(call.lo, call.dim * bytes) ||
+           meets(call.hi, call.dim * bytes);
 }
 
 // False, with nothing written, for memory that overlaps or values that are invalid: the caller finds the words.
 bool pgd_step(int device, uintptr_t stream_or_threads, int norm, int type, int grad_type, int64_t n, int64_t dim,
               uintptr_t x, int64_t x_stride, uintptr_t x0, int64_t x0_stride, uintptr_t grad, int64_t grad_stride,
-              uintptr_t out, int64_t out_stride, uintptr_t eps, int64_t eps_stride, uintptr_t step, int64_t step_stride,
-              uintptr_t lo, uintptr_t hi, double lo_value, double hi_value, bool descend, bool exact, int64_t top_q) {
+              uintptr_t out, int64_t out_stride, uintptr_t eps, int64_t eps_stride, double eps_value, uintptr_t step,
+              int64_t step_stride, double step_value, uintptr_t lo, uintptr_t hi, double lo_value, double hi_value,
+              bool descend, bool exact, int64_t top_q) {
     linfair::Call call{};
     call.x = pointer(x), call.x_stride = x_stride;
     call.x0 = pointer(x0), call.x0_stride = x0_stride;
     call.grad = pointer(grad), call.grad_stride = grad_stride;
     call.out = reinterpret_cast<void*>(out), call.out_stride = out_stride;
-    call.eps = pointer(eps), call.eps_stride = eps_stride;
-    call.step = pointer(step), call.step_stride = step_stride;
+    call.eps = pointer(eps), call.eps_stride = eps_stride, call.eps_value = eps_value;
+    call.step = pointer(step), call.step_stride = step_stride, call.step_value = step_value;
     call.lo = pointer(lo), call.lo_value = lo_value;
     call.hi = pointer(hi), call.hi_value = hi_value;
     call.n = n, call.dim = dim, call.top_q = top_q;

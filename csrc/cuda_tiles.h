@@ -63,10 +63,13 @@ template <class T> struct Row {
           dim(call.dim),
           bf16(call.grad_type == Type::bf16),
           descend(call.descend),
-          raw_eps(static_cast<const T*>(call.eps)[row * call.eps_stride]),
-          raw_step(static_cast<const T*>(call.step)[row * call.step_stride]) {
+          raw_eps(number_of(call.eps, row * call.eps_stride, call.eps_value)),
+          raw_step(number_of(call.step, row * call.step_stride, call.step_value)) {
         if (grad)
             grad = static_cast<const char*>(grad) + row * call.grad_stride * (bf16 ? sizeof(BFloat16) : sizeof(T));
+    }
+    static LINFAIR_DEVICE T number_of(const void* each, int64_t i, double value) {
+        return each ? static_cast<const T*>(each)[i] : static_cast<T>(value);
     }
     LINFAIR_DEVICE T eps() const { return raw_eps > 0 ? raw_eps : 0; }  // nothing else checks values on the device
     LINFAIR_DEVICE T step() const { return descend ? -raw_step : raw_step; }

@@ -73,7 +73,7 @@ struct Linf {
 template <class V, int K> struct Terms {
     V at[K];
 };
-// How much of the budget z - x0 spends at a level, and how fast that changes.
+// How much of the budget z - x0 spends at a level, and how fast that changes (l2: how much of it is not clipped).
 template <class V> using Piece = Terms<V, 2>;
 
 // Root of an increasing piecewise linear function by Newton's method. Where the function is not convex Newton may leave
@@ -83,12 +83,13 @@ struct Root {
     double value, slope;  // of the last pass
 
     // Moves on from the value f and the slope at `at`; false once the root is found to rounding. A slope met twice
-    // means that both points lie on one piece: what is left of f is the rounding of the sums, which more passes do not
-    // mend.
+    // means that both points lie on one piece: what is left of f is then the rounding of the sums, which more passes do
+    // not mend.
     LINFAIR_FN bool advance(double f, double slope_here, double scale, double ulp) {
         (f > 0 ? high : low) = at;
         const double error = fabs(f) / scale, next = at - f / slope_here;  // infinite for a slope of 0
-        const bool found = error <= 4 * ulp || next == at || (slope_here == slope && error <= 64 * ulp);
+        const bool same_piece = slope > 0 && fabs(slope_here - slope) <= 16 * ulp * slope;
+        const bool found = error <= 4 * ulp || next == at || (same_piece && error <= 64 * ulp);
         const bool bounced = f * value < 0 && 2 * fabs(f) > fabs(value);
         const bool newton = next > low && next < high && !bounced;
         value = f, slope = slope_here;
@@ -100,8 +101,9 @@ struct Root {
     }
 };
 
-// A level in one number, or in two. The k coordinates that tau moves spend at most k tau <= ||d||_1 times the rounding
-// of tau too much or too little: nothing beside eps after a step of PGD, but much where v lies many radii away.
+// A level in one float, or in two (a double has no second part). The k coordinates that tau moves spend at most
+// k tau <= ||d||_1 times the rounding of tau too much or too little: nothing beside eps after a step of PGD, but much
+// where v lies many radii away.
 template <class V> struct Split {
     V high, low;
 };
@@ -112,7 +114,7 @@ template <class T, class V> LINFAIR_FN void set(Split<V>& level, double value) {
 }
 constexpr double kFar = 8;  // radii from which a level is split
 
-constexpr int kMaxPasses = 128;  // Newton takes 2 to 10; bisection to the last bit of a double takes 60
+constexpr int kMaxPasses = 128;  // Newton takes 2 to 10, dozens where boxes differ much; bisection alone takes 60
 
 struct L2 {
     static constexpr bool kSplits = false;
@@ -129,8 +131,9 @@ struct L2 {
         return {t * t, 0, 1, 0, 0};
     }
     static LINFAIR_FN double level(const Root& root) { return sqrt(root.at); }
-    static LINFAIR_FN bool advance(Root& root, double spent, double slope, double eps, double ulp) {
-        return root.advance(spent - eps * eps, slope, eps * eps, ulp);
+    // What the free coordinates spend is proportional to t^2: so is their share of the slope.
+    static LINFAIR_FN bool advance(Root& root, double spent, double free_spent, double eps, double ulp) {
+        return root.advance(spent - eps * eps, free_spent / root.at, eps * eps, ulp);
     }
     // In units of about eps, as `unit` = unit_of(eps) makes them: no square of a tiny or a huge budget is lost.
     template <class T> static LINFAIR_FN double unit_of(double eps) {
@@ -138,8 +141,8 @@ struct L2 {
         return 1 < most * eps ? 1 / eps : most;
     }
     template <class V> static LINFAIR_FN Piece<V> piece(V d, V t, V lo, V hi, V unit) {
-        const V free = t * d, kept = clip(free, lo, hi), spent = unit * kept, full = unit * d;
-        return {spent * spent, kept == free ? full * full : V{}};
+        const V free = t * d, kept = clip(free, lo, hi), spent = unit * kept;
+        return {spent * spent, kept == free ? spent * spent : V{}};
     }
 };
 

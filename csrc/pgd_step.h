@@ -17,8 +17,9 @@ struct Call {
     void* out;                  // may be x or grad, and overlaps nothing else
     int64_t x_stride, x0_stride, grad_stride, out_stride;
 
-    const void *eps, *step;  // one a sample (stride 1), or one for all (stride 0); in the type of x
+    const void *eps, *step;  // one a sample (stride 1) or one for all (stride 0), of the type of x; or null: the number
     int64_t eps_stride, step_stride;
+    double eps_value, step_value;
 
     const void *lo, *hi;        // [dim] bounds in the element order of a sample, or both null: the numbers below
     double lo_value, hi_value;  // -+infinity where there is no bound

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -62,18 +63,20 @@ const Path& current() {
 }
 
 template <class T> bool valid(const Call& call) {
+    const auto all = [](const void* data, int64_t count, double value, auto good) {
+        if (!data) return good(static_cast<T>(value));
+        bool every = true;
+        for (int64_t i = 0; i < count; ++i) every &= good(static_cast<const T*>(data)[i]);
+        return every;
+    };
+    const auto radius = [](T eps) { return eps >= 0; };
+    const auto length = [](T step) { return step >= 0 && step <= std::numeric_limits<T>::max(); };
+    if (!all(call.eps, call.eps_stride ? call.n : 1, call.eps_value, radius)) return false;
+    if (call.grad && !all(call.step, call.step_stride ? call.n : 1, call.step_value, length)) return false;
+    if (!call.lo) return call.lo_value <= call.hi_value;
     bool good = true;
-    for (int64_t i = 0; i < (call.eps_stride ? call.n : 1); ++i) good &= static_cast<const T*>(call.eps)[i] >= 0;
-    if (call.grad)
-        for (int64_t i = 0; i < (call.step_stride ? call.n : 1); ++i) {
-            const T step = static_cast<const T*>(call.step)[i];
-            good &= step >= 0 && step <= std::numeric_limits<T>::max();
-        }
-    if (call.lo)
-        for (int64_t i = 0; i < call.dim; ++i)
-            good &= static_cast<const T*>(call.lo)[i] <= static_cast<const T*>(call.hi)[i];
-    else
-        good &= call.lo_value <= call.hi_value;
+    for (int64_t i = 0; i < call.dim; ++i)
+        good &= static_cast<const T*>(call.lo)[i] <= static_cast<const T*>(call.hi)[i];
     return good;
 }
 
@@ -128,11 +131,15 @@ bool pgd_step_cpu(const Call& call, int threads) {
     const Rows rows = current().rows;
     const int64_t work = call.n * call.dim;
     const int64_t parts = std::max<int64_t>(1, std::min<int64_t>({threads, call.n, work / kGrain}));
+
+    // Two numbers an element and thread for the search of l1, kept for the next call. Made here: nothing may throw in
+    // a parallel region.
+    thread_local std::vector<double> scratch;
+    const size_t each = call.norm == Norm::l1 ? 2 * static_cast<size_t>(call.dim) : 0;
+    if (scratch.size() < each * parts) scratch.resize(each * parts);
+    double* const memory = scratch.data();
     const auto part = [&](int64_t k) {
-        thread_local std::vector<double> scratch;  // two numbers an element; grows to the largest sample seen
-        const size_t needed = call.norm == Norm::l1 ? 2 * call.dim : 0;
-        if (scratch.size() < needed) scratch.resize(needed);
-        rows(call, call.n * k / parts, call.n * (k + 1) / parts, scratch.data());
+        rows(call, call.n * k / parts, call.n * (k + 1) / parts, memory + each * static_cast<size_t>(k));
     };
     if (parts == 1) {
         part(0);
@@ -143,7 +150,13 @@ bool pgd_step_cpu(const Call& call, int threads) {
     for (int64_t k = 0; k < parts; ++k) part(k);
 #else
     std::vector<std::thread> helpers;
-    for (int64_t k = 1; k < parts; ++k) helpers.emplace_back(part, k);
+    helpers.reserve(parts);
+    int64_t k = 1;
+    try {
+        for (; k < parts; ++k) helpers.emplace_back(part, k);
+    } catch (const std::system_error&) {  // no more threads to be had: the rest is done here
+        for (; k < parts; ++k) part(k);
+    }
     part(0);
     for (std::thread& helper : helpers) helper.join();
 #endif

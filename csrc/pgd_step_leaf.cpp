@@ -32,7 +32,13 @@ template <class T> struct Sample {
     const T *lo, *hi;
     int64_t bound_mask, dim;
     T eps, step;
-    T* scratch;  // [2 dim]
+    T* scratch;                            // [2 dim]
+    uintptr_t next_x, next_x0, next_grad;  // the sample after this one
+
+    // While the search for a level keeps the core busy, memory is idle: it may fetch the next sample.
+    LINFAIR_FN void fetch(uintptr_t next, int64_t i) const {
+        __builtin_prefetch(reinterpret_cast<const void*>(next + static_cast<uintptr_t>(i) * sizeof(T)));
+    }
 
     template <class P> LINFAIR_FN Vec<T> low(int64_t i, P part) const { return load(lo + (i & bound_mask), part); }
     template <class P> LINFAIR_FN Vec<T> high(int64_t i, P part) const { return load(hi + (i & bound_mask), part); }
@@ -80,14 +86,21 @@ template <class Level, bool kExact, class T> Level find_level(L2, Sample<T> s, d
     if constexpr (kExact) {
         const double unit = L2::unit_of<T>(s.eps);
         const Vec<T> units = all<T>(unit);
-        search<T>(L2{}, root, s.eps * unit, [&](const Root& at) {
-            set<T>(level, L2::level(at));
+        const auto spend = [&](double at) __attribute__((noinline)) {
+            set<T>(level, at);
             return total<T, 2>(s.dim, [&](int64_t i, auto part) {
                 const Vec<T> x0 = load(s.x0 + i, part);
                 const Vec<T> lo = s.low(i, part) - x0, hi = s.high(i, part) - x0;
                 return L2::piece(load(s.out + i, part) - x0, level, lo, hi, units);
             });
-        });
+        };
+        const double eps = s.eps * unit;
+        const auto first = spend(L2::level(root));
+        // Too much at the start: x0 lies outside the box. If it spends all of eps there, the ball misses the box.
+        if (first.at[0] > eps * eps && spend(0).at[0] >= eps * eps)
+            root.at = 0;
+        else if (L2::advance(root, first.at[0], first.at[1], eps, Limits<T>::kUlp))
+            search<T>(L2{}, root, eps, [&](const Root& at) { return spend(L2::level(at)); });
     }
     set<T>(level, L2::level(root));
     return level;
@@ -101,6 +114,8 @@ template <class Level, bool kExact, class T> Level find_level(L1, Sample<T> s, d
     set<T>(level, root.at);
     const auto sums = total<T, kExact ? 3 : 2>(s.dim, [&](int64_t i, auto part) {
         const Vec<T> v = load(s.out + i, part), x0 = load(s.x0 + i, part);
+        s.fetch(s.next_x, i);
+        s.fetch(s.next_x0, i);
         if constexpr (kExact) {
             const auto r = L1::room(v, x0, s.low(i, part), s.high(i, part));
             store(sizes + i, r.size, part);
@@ -150,6 +165,7 @@ template <class Ball, bool kExact, class T, class Move> void settle(Sample<T> s,
         });
     const auto write = [&](auto value) {
         sweep<T>(s.dim, [&](int64_t i, auto part) {
+            if constexpr (Ball::kSplits) s.fetch(s.next_grad, i);
             store(s.out + i, clip(value(i, part), s.low(i, part), s.high(i, part)), part);
         });
     };
@@ -223,21 +239,32 @@ template <class T, class G> void run(const Call& call, int64_t first, int64_t la
         hi[j] = static_cast<T>(call.hi_value);
     }
     const bool per_feature = call.lo != nullptr;
+    const auto number = [](const void* each, int64_t i, double value) {
+        return each ? static_cast<const T*>(each)[i] : static_cast<T>(value);
+    };
     for (int64_t row = first; row < last; ++row) {
-        const T step = static_cast<const T*>(call.step)[row * call.step_stride];
+        const T* const x = static_cast<const T*>(call.x) + row * call.x_stride;
+        const T* const x0 = static_cast<const T*>(call.x0) + row * call.x0_stride;
+        const G* const grad = call.grad ? static_cast<const G*>(call.grad) + row * call.grad_stride : nullptr;
+        const T step = number(call.step, row * call.step_stride, call.step_value);
+        const auto after = [](const auto* sample, int64_t stride) {
+            return reinterpret_cast<uintptr_t>(sample) + static_cast<uintptr_t>(stride) * sizeof *sample;
+        };
         const Sample<T> sample{
-            static_cast<const T*>(call.x) + row * call.x_stride,
-            static_cast<const T*>(call.x0) + row * call.x0_stride,
+            x,
+            x0,
             static_cast<T*>(call.out) + row * call.out_stride,
             per_feature ? static_cast<const T*>(call.lo) : lo,
             per_feature ? static_cast<const T*>(call.hi) : hi,
             per_feature ? -1 : 0,
             call.dim,
-            static_cast<const T*>(call.eps)[row * call.eps_stride],
+            number(call.eps, row * call.eps_stride, call.eps_value),
             call.descend ? -step : step,
             static_cast<T*>(scratch),
+            after(x, call.x_stride),
+            after(x0, call.x0_stride),
+            after(grad, call.grad_stride),
         };
-        const G* grad = call.grad ? static_cast<const G*>(call.grad) + row * call.grad_stride : nullptr;
         if (call.norm == Norm::linf)
             along_sign(sample, grad);
         else

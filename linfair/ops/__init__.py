@@ -81,8 +81,9 @@ def pgd_step(
 
     No gradient is too small to have a direction: norms are those of g / max|g|. Everything is fused on the native
     backend: x, x0 and grad are read once (l2 and l1 keep a sample in cache or on chip), out is written once; nothing is
-    allocated but the result, and on CUDA nothing waits for the host. No tensor is copied if samples are dense and laid
-    out alike (contiguous, channels_last, every other sample, ...); any other strides are correct and cost a copy.
+    allocated but the result (l1 on the CPU also keeps two numbers an element of a sample and thread for the next call),
+    and on CUDA nothing waits for the host. No tensor is copied if samples are dense and laid out alike (contiguous,
+    channels_last, every other sample, ...); any other strides are correct and cost a copy.
 
     Args:
         x: [N, ...], float32 or float64: the iterates.
@@ -97,21 +98,27 @@ def pgd_step(
         top_q: l1 only, 1 <= top_q <= D: move only the entries with |g| at least the top_q-th largest |g| and not zero,
             ties included. 1 is the steepest ascent of the l1 norm, ceil(D / 100) the step of Tramer & Boneh 2019.
         out: where to write: a tensor like x in any layout, x itself (in place) or grad itself. None allocates, in the
-            memory layout of x. Any other overlap with what is read is refused.
+            memory layout of x. Any other overlap with what is read is refused; in a compiled graph, which knows no
+            memory, that is ``out=x0`` only, and the graph reads before it writes.
 
     Returns:
         ``out``, or a new tensor.
 
     NaN is never hidden, for a NaN turned into 0 looks like robustness. l_inf: an element is NaN where x, x0 or grad is.
     l2, l1: a sample with a NaN in x, x0 or grad is NaN throughout, and so is one with an infinite gradient, which has
-    no direction (top_q aside). Other samples do not notice. The sign of a zero is unspecified.
+    no direction (top_q aside). Other samples do not notice. Unspecified are the sign of a zero, and in l2 and l1 a
+    sample with an infinite x or x0, or with an x - x0 beyond the range of its type.
+
+    The op has no derivative: what requires grad while gradients are recorded is refused, and so are the tensors that
+    torch.func differentiates or maps and those with a tangent; ``detach()`` makes constants of them. Under
+    torch.compile a number that changes from call to call, such as an eps on a schedule, costs one compilation more,
+    not one a call.
 
     Raises:
         TypeError: no tensors, other types, top_q that is no int.
-        ValueError: other shapes or devices; a tensor that requires grad while gradients are recorded; an overlap with
-            out; eps or step negative or NaN, lo > hi. Values are checked in Python numbers and CPU tensors; in CUDA
-            tensors with the environment variable LINFAIR_CHECK=1, which waits for the device. Without it a negative
-            eps counts as 0.
+        ValueError: other shapes or devices; a tensor that is differentiated or mapped (above); an overlap with out; eps
+            or step negative or NaN, lo > hi. Values are checked in Python numbers and CPU tensors; in CUDA tensors with
+            the environment variable LINFAIR_CHECK=1, which waits for the device. Without it a negative eps counts as 0.
         BackendUnavailable: see :func:`use_backend`.
 
     Sources: Madry et al. 2018 (PGD); Duchi et al. 2008 (projection onto the l1 ball); Tramer & Boneh 2019 (top_q).
@@ -119,8 +126,8 @@ def pgd_step(
     name = _args.norm_name(norm)
     if not (isinstance(x, Tensor) and isinstance(x0, Tensor) and isinstance(grad, Tensor)):
         _args.require_tensors(x=x, x0=x0, grad=grad)
-    eps_each, eps_all = _args.budget("eps", eps)
-    step_each, step_all = _args.budget("step", step, True)
+    eps_each, eps_all = _args.budget("eps", eps, x)
+    step_each, step_all = _args.budget("step", step, x, True)
     low, high, lo_value, hi_value = _args.box(lo, hi)
     if not (isinstance(exact, bool) and isinstance(descend, bool)):
         _args.require_flags(exact=exact, descend=descend)
@@ -166,7 +173,7 @@ def project(
     name = _args.norm_name(norm)
     if not (isinstance(y, Tensor) and isinstance(x0, Tensor)):
         _args.require_tensors(y=y, x0=x0)
-    eps_each, eps_all = _args.budget("eps", eps)
+    eps_each, eps_all = _args.budget("eps", eps, y)
     low, high, lo_value, hi_value = _args.box(lo, hi)
     if not isinstance(exact, bool):
         _args.require_flags(exact=exact)
@@ -202,7 +209,7 @@ def pgd_step_classwise(
     Args:
         labels: [N], any integer type, on the device of x: 0 <= label < C.
         eps_per_class, step_per_class: [C], in the units of x: tensors on the device of x, or sequences (copied to it at
-            every call: on CUDA, tensors spare the wait); or a number for all classes.
+            every call and built into a compiled graph: tensors spare both); or a number for all classes.
         x, x0, grad, norm, lo, hi, descend, exact, top_q, out: as in :func:`pgd_step`.
 
     Returns:
@@ -210,7 +217,7 @@ def pgd_step_classwise(
 
     Raises:
         TypeError, ValueError, BackendUnavailable: as :func:`pgd_step`; ValueError also for a label out of range. On
-            CUDA, such a label trips torch's device assertion.
+            CUDA without LINFAIR_CHECK=1, such a label trips torch's device assertion.
     """
     _args.require_tensors(x=x)
     _tensors.check_samples("x", x)

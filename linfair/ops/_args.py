@@ -31,13 +31,15 @@ def require_tensors(**values: Any) -> None:
             raise TypeError(f"{name} must be a tensor, got {type(value).__name__}; pass torch.as_tensor({name})")
 
 
-def budget(name: str, value: Budget, finite: bool = False) -> tuple[Tensor | None, float]:
+def budget(name: str, value: Budget, x: Tensor, finite: bool = False) -> tuple[Tensor | None, float]:
     """A budget as the op takes it: (tensor, 0), or (None, number >= 0)."""
     if isinstance(value, Tensor):
         return value, 0.0
     number = value if type(value) is float else _number(name, value, "a number or a tensor of one a sample")
     if not number >= 0 or (finite and number == math.inf):
         raise ValueError(bad_budget(name, number, finite))
+    if torch.compiler.is_compiling():  # a number would be built into the graph, and every other one compiled again
+        return torch.ones((), dtype=x.dtype, device=x.device) * number, 0.0
     return None, number
 
 
@@ -102,7 +104,9 @@ def check_labels(labels: Tensor, x: Tensor) -> None:
 def class_budget(name: str, value: Any, x: Tensor, finite: bool = False) -> Budget:
     """Budgets [C] in the dtype of x on its device, or one number for all classes."""
     if isinstance(value, numbers.Real):
-        return budget(name, float(value), finite)[1]
+        number = _number(name, value, "one number a class, or a float for all")
+        each, number = budget(name, number, x, finite)
+        return number if each is None else each
     if isinstance(value, Tensor):
         check_kind(name, value, x)
         if value.requires_grad and torch.is_grad_enabled():
@@ -124,19 +128,29 @@ def class_budget(name: str, value: Any, x: Tensor, finite: bool = False) -> Budg
 
 
 def of_class(tables: dict[str, Budget], labels: Tensor) -> list[Budget]:
-    """The budgets of the samples, ``table[labels]``; a number stays one."""
-    sizes = {name: len(table) for name, table in tables.items() if isinstance(table, Tensor)}
+    """The budgets of the samples, ``table[labels]``; one for all stays so."""
+    sizes = {name: len(table) for name, table in tables.items() if isinstance(table, Tensor) and table.dim()}
     if len(set(sizes.values())) > 1:
         (first, a), (second, b) = sizes.items()
         raise ValueError(
             f"{second} must have one number a class as {first} has, {a}, got {b}; pass both for all classes"
         )
     index = labels if labels.dtype in (torch.int32, torch.int64) else labels.long()
+    if sizes and not index.is_cpu and values_known(index):  # there index_select would end the process
+        check_label_values(index, next(iter(sizes.values())))
     try:
-        return [t.index_select(0, index) if isinstance(t, Tensor) else t for t in tables.values()]
+        return [t.index_select(0, index) if isinstance(t, Tensor) and t.dim() else t for t in tables.values()]
     except IndexError:
-        worst = labels.min() if labels.min() < 0 else labels.max()
-        c = next(iter(sizes.values()))
-        raise ValueError(
-            f"labels must lie in 0..{c - 1}, one of {c} classes, got {worst.item()}; pass budgets for every class"
-        ) from None
+        check_label_values(index, next(iter(sizes.values())))
+        raise
+
+
+def check_label_values(labels: Tensor, classes: int) -> None:
+    """Refuses labels that are none of the classes."""
+    if labels.numel():
+        least, most = (label.item() for label in labels.aminmax())
+        if least < 0 or most >= classes:
+            raise ValueError(
+                f"labels must lie in 0..{classes - 1}, one of {classes} classes, got {least if least < 0 else most}; "
+                "pass budgets for every class"
+            )

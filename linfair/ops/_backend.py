@@ -10,7 +10,7 @@ import torch
 from linfair._native import BackendUnavailable, load, status
 
 CHOICES = ("auto", "native", "reference")
-_choice = "auto"
+choice = "auto"
 
 
 def backend(device: str | torch.device = "cpu") -> str:
@@ -20,7 +20,7 @@ def backend(device: str | torch.device = "cpu") -> str:
         BackendUnavailable: a call would raise it too: "native" is chosen and cannot run there, or an extension is
             installed and does not load.
     """
-    return "reference" if native_for(torch.device(device).type) is None else "native"
+    return "reference" if native_for(choice, torch.device(device).type) is None else "native"
 
 
 class use_backend:
@@ -31,6 +31,8 @@ class use_backend:
         use_backend("reference")            # from here on
         with use_backend("native"):         # here only
             pgd_step(...)
+
+    One object may be entered again, inside its own block too.
 
     Args:
         name: "auto" (native where it was built - on CUDA tensors, built with CUDA - else the reference), "native"
@@ -46,36 +48,40 @@ class use_backend:
             raise ValueError(f"backend must be one of {', '.join(CHOICES)}, got {name!r}; pick one of them")
         if name == "native":
             load()
-        self._before = _choice
-        _choose(name)
+        self._name, self._entered = name, False
+        self._before = [_choose(name)]
 
     def __enter__(self) -> None:
-        return None
+        before = _choose(self._name)
+        if self._entered:  # what it found the first time, it found when it was made
+            self._before.append(before)
+        self._entered = True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _choose(self._before)
+        _choose(self._before.pop())
 
 
-def _choose(name: str) -> None:
-    global _choice
-    _choice = name
-    native_for.cache_clear()
+def _choose(name: str) -> str:
+    """Makes ``name`` the choice and returns what it was."""
+    global choice
+    before, choice = choice, name
+    return before
 
 
 @cache
-def native_for(kind: str) -> ModuleType | None:
+def native_for(choice: str, kind: str) -> ModuleType | None:
     """The extension if it runs on devices of this kind ("cpu", "cuda", ...), None if the reference does."""
-    if _choice == "reference":
+    if choice == "reference":
         return None
     if kind not in ("cpu", "cuda"):
-        if _choice == "native":
+        if choice == "native":
             raise BackendUnavailable(
                 f'the native backend runs on cpu and cuda, got {kind} tensors; call use_backend("auto")'
             )
         return None
     cuda = kind == "cuda"
-    if _choice == "auto" and status(cuda)[0] == "reference":
+    if choice == "auto" and status(cuda)[0] == "reference":
         return None
     return load(cuda)

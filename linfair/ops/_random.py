@@ -47,7 +47,7 @@ def random_start(
     """
     name = _args.norm_name(norm)
     _args.require_tensors(x0=x0)
-    radius, number = _args.budget("eps", eps, finite=True)
+    radius, number = _args.budget("eps", eps, x0, finite=True)
     low, high, lo_value, hi_value = _args.box(lo, hi)
     radius = number if radius is None else radius
     low, high = lo_value if low is None else low, hi_value if high is None else high

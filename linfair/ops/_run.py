@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from types import ModuleType
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from linfair.ops import reference
-from linfair.ops._backend import native_for
+from linfair.ops import _backend, reference
 from linfair.ops._layout import Order, back, dense_order, full_order, natural_order, rows
 from linfair.ops._tensors import check_overlap, check_tensors, check_values, values_known
 from linfair.ops.reference import Budget, like
@@ -40,7 +38,8 @@ def run(
     if not x.numel():
         return result
     on_cpu = x.is_cpu
-    native = native_for("cpu" if on_cpu else x.device.type) if norm in NATIVE_NORMS else None
+    kind = "cpu" if on_cpu else x.device.type
+    native = _backend.native_for(_backend.choice, kind) if norm in NATIVE_NORMS else None
     plain = (
         x.is_contiguous() and x0.is_contiguous() and result.is_contiguous() and (grad is None or grad.is_contiguous())
     )
@@ -105,8 +104,8 @@ def _run_native(
     else:
         device = x.get_device()
         queue = torch.cuda.current_stream(device).cuda_stream
-    eps, eps_stride = _budget(eps, x, queue)
-    step, step_stride = _budget(step, x, queue)
+    eps, eps_at, eps_stride, eps_value = _budget(eps, dtype)
+    step, step_at, step_stride, step_value = _budget(step, dtype)
     low = high = None
     if isinstance(lo, Tensor) or isinstance(hi, Tensor):
         low, high = _bound(lo, order, x, dim), _bound(hi, order, x, dim)
@@ -126,10 +125,12 @@ def _run_native(
         grad_stride,
         target.data_ptr(),
         out_stride,
-        eps.data_ptr(),
+        eps_at,
         eps_stride,
-        step.data_ptr(),
+        eps_value,
+        step_at,
         step_stride,
+        step_value,
         0 if low is None else low.data_ptr(),
         0 if high is None else high.data_ptr(),
         0.0 if isinstance(lo, Tensor) else lo,
@@ -143,23 +144,15 @@ def _run_native(
     return done
 
 
-def _budget(value: Budget, x: Tensor, queue: int) -> tuple[Tensor, int]:
-    """(tensor in the dtype of x, stride): one a sample (1) or one for all (0)."""
-    if isinstance(value, Tensor):
-        if value.dtype is not x.dtype:
-            value = value.to(x.dtype)
-        return value if value.is_contiguous() else value.contiguous(), value.dim()
-    if x.is_cpu:
-        return _constant(value, x.dtype, x.device, 0), 0
-    if torch.cuda.is_current_stream_capturing():
-        return like(value, x), 0  # the graph has to own it
-    return _constant(value, x.dtype, x.device, queue), 0
-
-
-@lru_cache(maxsize=256)
-def _constant(number: float, dtype: torch.dtype, device: torch.device, queue: int) -> Tensor:
-    """A number in memory; each stream has its own, for another might read it before it is filled."""
-    return like(number, torch.empty(0, dtype=dtype, device=device))
+def _budget(value: Budget, dtype: torch.dtype) -> tuple[Budget, int, int, float]:
+    """(what owns the memory, its address, stride, number): one a sample (1) or one for all (0), or no memory."""
+    if not isinstance(value, Tensor):
+        return value, 0, 0, value
+    if value.dtype is not dtype:
+        value = value.to(dtype)
+    if not value.is_contiguous():
+        value = value.contiguous()
+    return value, value.data_ptr(), value.dim(), 0.0
 
 
 def _bound(value: Budget, order: Order | None, x: Tensor, dim: int) -> Tensor:

@@ -11,6 +11,8 @@ import os
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd import forward_ad
 
 from linfair.ops._layout import extent, overlaps_itself, same_place, share_memory
 from linfair.ops.reference import Budget, like
@@ -42,9 +44,12 @@ def check_tensors(
         placed = grad.is_cpu if on_cpu else grad.device == device
         if not (placed and grad.dtype is dtype and grad.shape == shape and grad.layout is torch.strided):
             _check_like("grad", grad, named, x)
-    if out is not None and out is not x:
-        wants = wants or out.requires_grad
-        _check_like("out", out, named, x)
+    if out is not None:
+        if out is x0:  # found here in a graph that is traced too, where memory is not known
+            raise _overlap("x0", False)
+        if out is not x:
+            wants = wants or out.requires_grad
+            _check_like("out", out, named, x)
     if isinstance(eps, Tensor):
         wants = wants or eps.requires_grad
         placed = eps.is_cpu if on_cpu else eps.device == device
@@ -65,16 +70,20 @@ def check_tensors(
         raise ValueError(
             f"top_q must lie in 1..D = 1..{shape[1:].numel()}, got {top_q}; it counts the entries of a sample that move"
         )
-    if wants and torch.is_grad_enabled():
+    if (wants and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
         refuse_gradients({named: x, "x0": x0, "grad": grad, "eps": eps, "step": step, "lo": lo, "hi": hi, "out": out})
 
 
 def refuse_gradients(tensors: dict[str, Budget | None]) -> None:
-    """Refuses a tensor that requires grad: the op is not differentiable and would cut the graph in silence."""
+    """Refuses a tensor with a gradient or tangent: the op is not differentiable and would cut the graph in silence."""
     for name, value in tensors.items():
-        if isinstance(value, Tensor) and value.requires_grad:
+        if not isinstance(value, Tensor):
+            continue
+        if value.requires_grad and torch.is_grad_enabled():
             remedy = "write under torch.no_grad()" if name == "out" else f"pass {name}.detach()"
             raise ValueError(f"{name} must not require grad while gradients are recorded, got requires_grad; {remedy}")
+        if forward_ad._current_level >= 0 and forward_ad.unpack_dual(value).tangent is not None:
+            raise ValueError(f"{name} must not carry a forward gradient, got a tangent; pass {name}.detach()")
 
 
 def check_samples(name: str, x: Tensor) -> None:
@@ -181,8 +190,12 @@ def _refuse_overlap(out: Tensor, named: str, read: dict[str, Budget | None]) -> 
         if isinstance(value, Tensor) and share_memory(out, value):
             replaced = name in (named, "grad")
             if not (replaced and same_place(out, value)):
-                remedy = f"pass out={name}" if replaced else f"pass {name}.clone()"
-                raise ValueError(f"out must not share memory with {name}, got an overlap; {remedy} or out=None")
+                raise _overlap(name, replaced)
+
+
+def _overlap(name: str, replaced: bool) -> ValueError:
+    remedy = f"pass out={name}" if replaced else f"pass {name}.clone()"
+    return ValueError(f"out must not share memory with {name}, got an overlap; {remedy} or out=None")
 
 
 # --- values: on the CPU, and elsewhere with LINFAIR_CHECK=1 ----------------------------------------------------------
@@ -190,7 +203,8 @@ def _refuse_overlap(out: Tensor, named: str, read: dict[str, Budget | None]) -> 
 
 def values_known(x: Tensor) -> bool:
     """Whether values may be looked at: at once on the CPU, by waiting elsewhere, never while a graph is traced."""
-    return (x.is_cpu or os.environ.get("LINFAIR_CHECK") == "1") and not torch.compiler.is_compiling()
+    asked = x.is_cpu or (os.environ.get("LINFAIR_CHECK") == "1" and not x.is_meta)
+    return asked and not (torch.compiler.is_compiling() or isinstance(x, FakeTensor))
 
 
 def check_values(x: Tensor, eps: Budget, step: Budget, lo: Budget, hi: Budget) -> None:

@@ -121,6 +121,7 @@ def project_l1(v: Tensor, x0: Tensor, eps: Tensor, lo: Bound, hi: Bound, exact: 
     further = ((_sum(moved(left)) - eps) / _or_one(_sum(free))).clamp(min=0)  # of the size of eps, as tau is not
     further = torch.minimum(torch.where(free.any(1, keepdim=True), further, 0), right - left)
     z = _clip(x0 + d.sign() * ((a - left) - further).clamp(min=0), lo, hi)
+    z = torch.where(_length(q, 1) >= eps, _clip(x0, lo, hi), z)
     return _with_nan(torch.where(_length(p, 1) <= eps, _clip(v, lo, hi), z), d)
 
 
@@ -130,12 +131,9 @@ def _duchi(a: Tensor, eps: Tensor) -> Tensor:
     b = a - max(a) and tau - max(a) lie in [-eps, 0] where it matters: rounding is that of eps, however large a.
     """
     b = a - a.amax(1, keepdim=True)
-    ordered = b.sort(1, descending=True).values
-    count = torch.arange(1, b.shape[1] + 1, dtype=b.dtype, device=b.device)
-    levels = (ordered.cumsum(1) - eps) / count
-    kept = _sum(ordered > levels).clamp(min=1)
-    tau = levels.gather(1, kept - 1)
-    for _ in range(2):  # Newton: what rounding of the long sum left over
+    turns = torch.cat([(-eps).expand(len(b), 1), torch.maximum(b, -eps)], 1).sort(1).values
+    tau = _piece(turns, lambda level: _sum((b - level).clamp(min=0)) > eps)[0]
+    for _ in range(2):  # Newton: exact on this piece, then what rounding of the long sum left over
         over = (b - tau).clamp(min=0)
         tau = tau + (_sum(over) - eps) / _or_one(_sum(over > 0))
     return (b - tau).clamp(min=0)

@@ -43,7 +43,7 @@ std::vector<int> ready;
 std::mt19937_64 chance;
 jmp_buf scheduler;
 ucontext_t origin;
-int current, threads, at_barrier, device_in_use;
+int current, threads, at_barrier, device_in_use, launched;
 int broken_line, reached_by;
 Kernel kernel;
 const linfair::Call* call;
@@ -161,6 +161,7 @@ cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void**
     if (threads == 0 || threads > kMaxThreads || grid.x == 0 || grid.x > 0x7fffffffu || grid.y > 65535 ||
         grid.z > 65535)
         return cudaErrorInvalidConfiguration;
+    ++launched;
     kernel = reinterpret_cast<Kernel>(const_cast<void*>(function));
     call = static_cast<const linfair::Call*>(arguments[0]);
     gridDim = grid, blockDim = block;
@@ -193,13 +194,14 @@ const char* cudaGetErrorString(cudaError_t error) {
 // The arguments of linfair._C.pgd_step on a device; null, or what went wrong.
 extern "C" const char* pgd_step(int device, uintptr_t stream, int norm, int type, int grad_type, int64_t n, int64_t dim,
                                 void* x, int64_t x_stride, void* x0, int64_t x0_stride, void* grad, int64_t grad_stride,
-                                void* out, int64_t out_stride, void* eps, int64_t eps_stride, void* step,
-                                int64_t step_stride, void* lo, void* hi, double lo_value, double hi_value, bool descend,
-                                bool exact, int64_t top_q) {
+                                void* out, int64_t out_stride, void* eps, int64_t eps_stride, double eps_value,
+                                void* step, int64_t step_stride, double step_value, void* lo, void* hi, double lo_value,
+                                double hi_value, bool descend, bool exact, int64_t top_q) {
     linfair::Call call{};
     call.x = x, call.x_stride = x_stride, call.x0 = x0, call.x0_stride = x0_stride;
     call.grad = grad, call.grad_stride = grad_stride, call.out = out, call.out_stride = out_stride;
-    call.eps = eps, call.eps_stride = eps_stride, call.step = step, call.step_stride = step_stride;
+    call.eps = eps, call.eps_stride = eps_stride, call.eps_value = eps_value;
+    call.step = step, call.step_stride = step_stride, call.step_value = step_value;
     call.lo = lo, call.hi = hi, call.lo_value = lo_value, call.hi_value = hi_value;
     call.n = n, call.dim = dim, call.top_q = top_q, call.descend = descend, call.exact = exact;
     call.norm = static_cast<linfair::Norm>(norm);
@@ -220,4 +222,5 @@ extern "C" void break_barrier(int line, int threads_that_reach_it) {
     broken_line = line;
     reached_by = threads_that_reach_it;
 }
+extern "C" int launches() { return launched; }
 extern "C" int device() { return device_in_use; }
