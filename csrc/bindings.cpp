@@ -14,7 +14,7 @@ namespace py = pybind11;
 
 namespace {
 
-constexpr int kInterface = 1;  // linfair/_native.py refuses a module of another number
+constexpr int kInterface = 2;  // linfair/_native.py refuses a module of another number
 
 const void* pointer(uintptr_t address) { return reinterpret_cast<const void*>(address); }
 

@@ -10,7 +10,7 @@ from sysconfig import get_config_var
 from types import ModuleType
 from typing import Any
 
-INTERFACE = 1  # of bindings.cpp: an extension with another number was built from other sources
+INTERFACE = 2  # of bindings.cpp: an extension with another number was built from other sources
 REBUILD = "rebuild with LINFAIR_EXT=1 pip install -e ."
 _RECORD = Path(__file__).with_name("_build.json")
 

@@ -3,12 +3,15 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
 from linfair import _native
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -17,10 +20,10 @@ def native() -> ModuleType:
 
 
 def step_on_device_0(native: ModuleType) -> None:
-    memory = [torch.zeros(4, 3) for _ in range(5)]
-    x, x0, grad, out, number = (t.data_ptr() for t in memory)
-    rows = (x, 3, x0, 3, grad, 3, out, 3)
-    native.pgd_step(0, 0, 0, 0, 0, 4, 3, *rows, number, 0, number, 0, 0, 0, 0.0, 1.0, False, False, 0)
+    memory = [torch.zeros(4, 3) for _ in range(4)]
+    x, x0, grad, out = (t.data_ptr() for t in memory)
+    rows, number = (x, 3, x0, 3, grad, 3, out, 3), (0, 0, 0.1)
+    native.pgd_step(0, 0, 0, 0, 0, 4, 3, *rows, *number, *number, 0, 0, 0.0, 1.0, False, False, 0)
 
 
 def test_a_call_without_a_gpu_says_so_and_what_to_do(native):
@@ -48,3 +51,12 @@ def test_no_float32_kernel_keeps_a_sample_in_local_memory(native):
     if native.build_info()["cuda_arch"] == "all-major":
         assert len(resident) >= 10
     assert {name: stack for name, stack in resident.items() if stack} == {}
+
+
+@pytest.mark.parametrize("place", ["benchmarks/gpu_checks.sh", "docs/gpu.md"])
+def test_a_machine_with_a_gpu_runs_every_test_that_needs_one(place):
+    marked = {p.name for p in ROOT.glob("tests/test_ops_*.py") if "pytest.mark.gpu" in p.read_text()}
+    said = re.search(r"pytest -m gpu (tests/\S+)", (ROOT / place).read_text())
+    assert said
+    assert {p.name for p in ROOT.glob(said[1])} == marked
+    assert len(marked) >= 3

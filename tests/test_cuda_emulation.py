@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 import torch
 
-from linfair import ops
 from linfair.ops import _backend
 from ops_cases import REFERENCE, Case, Run, answer, case, each_dtype, each_norm, each_projection, error, flat, same
 
@@ -41,6 +40,7 @@ def run_on(monkeypatch, lib: ctypes.CDLL, device: int = 0) -> None:
         return True
 
     monkeypatch.setattr(_backend, "load", lambda cuda=False: SimpleNamespace(pgd_step=pgd_step))
+    _backend.native_for.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def lib(tmp_path_factory):
     assert not done.returncode, done.stderr
     lib = ctypes.CDLL(str(library))
     number, index, pointer, real, flag = ctypes.c_int, ctypes.c_int64, ctypes.c_void_p, ctypes.c_double, ctypes.c_bool
-    lib.pgd_step.argtypes = [number, ctypes.c_size_t, number, number, number, index, index, *[pointer, index] * 6]
-    lib.pgd_step.argtypes += [pointer, pointer, real, real, flag, flag, index]
+    lib.pgd_step.argtypes = [number, ctypes.c_size_t, number, number, number, index, index, *[pointer, index] * 4]
+    lib.pgd_step.argtypes += [*[pointer, index, real] * 2, pointer, pointer, real, real, flag, flag, index]
     lib.pgd_step.restype = ctypes.c_char_p
     lib.seed.argtypes = [ctypes.c_uint64]
     return lib
@@ -72,6 +72,7 @@ def kernels(lib, monkeypatch, capfd):
     lib.seed(0)
     run_on(monkeypatch, lib)
     yield
+    _backend.native_for.cache_clear()
     assert "runtime error" not in capfd.readouterr().err  # of the compiler's checks: a misaligned access, an index
 
 
@@ -253,6 +254,23 @@ def test_the_device_is_the_calls_and_then_the_callers_again(lib, monkeypatch):
 def test_nothing_to_do_is_no_launch(lib):
     for n, dim in itertools.product((0, 3), (0, 3)):
         if not n or not dim:
-            args = (0, 0, 1, 0, 0, n, dim, *[None, dim] * 6, None, None, 0.0, 1.0, False, False, 0)
-            assert lib.pgd_step(*args) is None
-    assert ops.backend() in ("native", "reference")
+            before = lib.launches()
+            rows, numbers = [None, dim] * 4, [None, 0, 0.1] * 2
+            for norm in range(3):
+                args = (0, 0, norm, 0, 0, n, dim, *rows, *numbers, None, None, 0.0, 1.0, False, False, 0)
+                assert lib.pgd_step(*args) is None
+            assert lib.launches() == before
+    c = case("l2", 2, 5)
+    before = lib.launches()
+    c.step_on(KERNELS)
+    assert lib.launches() == before + 1
+
+
+@each_norm
+@each_dtype
+@pytest.mark.parametrize("dim", [20, 400, 401])
+def test_numbers_are_the_budgets_of_all_samples(norm, dtype, dim):
+    c = case(norm, 3, dim, dtype, exact=True)
+    for eps, step in ((0.3, 0.1), (0.0, 0.1), (math.inf, 0.0), (1e39, 0.1)):
+        each = c.but(eps=torch.full((3,), eps, dtype=torch.float64), step=torch.tensor(step, dtype=torch.float64))
+        same(c.but(eps=eps, step=step).step_on(KERNELS), each.step_on(KERNELS))

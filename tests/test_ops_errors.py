@@ -216,6 +216,7 @@ def test_labels(run):
         refuse(step(LABELS, **{name: torch.ones(3, 1)}), budget, r"\(3, 1\)")
         refuse(step(LABELS, **{name: (0.1, -0.2, 0.3)}), budget, "-0.2", r"class 1\b")
         refuse(step(LABELS, **{name: -0.2}), budget, "-0.2")
+        refuse(step(LABELS, **{name: True}), budget, "True")
         refuse(step(LABELS, **{name: torch.tensor([0.1, math.nan, 0.3])}), budget, "nan", r"class 1\b")
         refuse(step(LABELS, **{name: torch.ones(3, dtype=torch.int64)}), budget, "int64")
         unused = (0.1, 0.2, 0.3, -0.4)  # class 3 has no sample in this batch; it may in the next

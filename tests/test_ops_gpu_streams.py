@@ -65,6 +65,54 @@ def test_graphs_replay_with_new_numbers(norm, exact):
 
 
 @each_norm
+@each_projection
+def test_graphs_keep_their_number_budgets(norm, exact):
+    """Calls with other numbers, and memory handed out anew, between capture and replay change nothing."""
+    c = on(case(norm, 6, 3072, exact=exact)).but(eps=0.25, step=0.125)
+    want, out = c.step_on(NATIVE), torch.empty_like(c.x)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        c.step_on(NATIVE, out=out)
+    for i in range(300):
+        c.but(eps=i / 7, step=i / 9).step_on(NATIVE)
+    torch.cuda.empty_cache()
+    torch.full((1 << 20,), 99.0, device="cuda")
+    out.zero_()
+    graph.replay()
+    same(out, want)
+
+
+@pytest.mark.slow
+@each_norm
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, on importing inductor
+def test_number_budgets_in_the_graphs_of_the_compiler(norm):
+    c = on(case(norm, 4, (3, 8, 8)))
+    torch._dynamo.reset()
+
+    def step(x, eps, length):
+        return ops.pgd_step(x, c.x0, c.grad, eps, length, norm)
+
+    compiled = torch.compile(step, mode="reduce-overhead", fullgraph=True)
+    for i in range(1, 8):
+        for eps, length in ((0.25, 0.125), (0.3 / i, 0.1 / i)):
+            torch.compiler.cudagraph_mark_step_begin()
+            same(compiled(c.x, eps, length).clone(), step(c.x, eps, length))
+    torch._dynamo.reset()
+
+
+@each_norm
+def test_the_reference_runs_where_torch_must_be_deterministic(norm):
+    c = on(case(norm, 4, 300))
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        for exact in (False, True):
+            c.step_on(REFERENCE, exact=exact)
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@each_norm
 def test_the_current_stream_is_used(norm):
     """Work queued behind a long kernel on a side stream sees that kernel's result."""
     c = on(case(norm, 64, 3072))

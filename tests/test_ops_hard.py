@@ -14,7 +14,10 @@ from ops_cases import (
     each_run,
     error,
     flat,
+    nearest,
+    size,
     unit,
+    wide,
 )
 
 FAMILIES = {
@@ -48,6 +51,20 @@ def agree(ours: torch.Tensor, theirs: torch.Tensor, y: torch.Tensor) -> None:
     assert difference.max() <= 1e4 * unit(y)
 
 
+def feasible(z: torch.Tensor, y: torch.Tensor, x0: torch.Tensor, eps: torch.Tensor, norm: str, exact: bool) -> None:
+    """In the box, and in the ball up to a few roundings of z, x0 and eps; the box is nearest where the ball misses it,
+    and wins where a ball around a centre outside it is clipped. In l1 the threshold of a double is one number, of the
+    size of y - x0: its rounding counts too."""
+    assert ((z >= 0) & (z <= 1)).all()
+    got, centre = flat(z), flat(x0)
+    allowed = np.maximum(flat(eps)[:, 0], size(norm, centre.clip(0, 1) - centre))
+    rounding = unit(z) * (size(norm, np.abs(got) + np.abs(centre)) + allowed)
+    if norm == "l1" and z.dtype is torch.float64:
+        rounding += unit(z) * size(norm, flat(y) - centre)
+    judged = slice(None) if exact else (x0 == x0.clamp(0, 1)).all(1).numpy()
+    assert (size(norm, got - centre) <= allowed + 4 * rounding)[judged].all()
+
+
 @each_native
 @each_dtype
 @each_projection
@@ -56,7 +73,9 @@ def agree(ours: torch.Tensor, theirs: torch.Tensor, y: torch.Tensor) -> None:
 def test_hard_projections(run, norm, dtype, exact, family):
     for dim, n in ((2, 2000), (4, 3000), (17, 2000), (200, 100)):
         y, x0, eps = hard(family, norm, n, dim, dtype)
-        agree(run.project(y, x0, eps, norm, exact=exact), REFERENCE.project(y, x0, eps, norm, exact=exact), y)
+        z = run.project(y, x0, eps, norm, exact=exact)
+        agree(z, REFERENCE.project(y, x0, eps, norm, exact=exact), y)
+        feasible(z, y, x0, eps, norm, exact)
 
 
 @each_native
@@ -79,3 +98,25 @@ def test_a_kink_of_the_box_does_not_stop_the_search(run, dtype):
     z = run.project(y, x0, 0.49539047479629517, "l1")
     want = torch.tensor([[0.05327456, 0.99946398, 0.10806084, 0.66996197, 0.92640956]], dtype=dtype)
     torch.testing.assert_close(z, want, rtol=0, atol=1e-7)
+
+
+@each_run
+@each_dtype
+@pytest.mark.parametrize("eps", [0.4999985, 0.5000015, 0.500003])
+def test_a_budget_at_the_end_of_a_flat_piece(run, dtype, eps):
+    """Between thresholds 1 and 9.5 the box alone decides, and sum |z - x0| stays 0.5: no slope leads out of there."""
+    y, x0, hi = torch.tensor([[10.0, 1.0]], dtype=dtype), torch.zeros(1, 2, dtype=dtype), torch.tensor([0.5, 0.2])
+    z = run.project(y, x0, eps, "l1", lo=-1.0, hi=hi.to(dtype))
+    want = nearest("l1", wide(y[0], dtype), wide(x0[0], dtype), wide(eps, dtype), -1.0, wide(hi, dtype), True)
+    np.testing.assert_allclose(flat(z)[0], want, rtol=0, atol=8 * unit(dtype) * eps)
+
+
+@each_run
+@each_dtype
+def test_the_last_free_coordinate_of_many_far_ones(run, dtype):
+    """Three coordinates end on the box, the fourth spends what is left: 3 + .998^2 = 1.999^2. Squares overflow."""
+    y = torch.tensor([[1.0, 1.0, 1.0, 0.1]], dtype=dtype) * 1e25
+    z = run.project(y, torch.zeros_like(y), 1.999, "l2")
+    want = np.ones(4, flat(z).dtype)
+    want[3] = np.sqrt(wide(1.999, dtype) ** 2 - 3)
+    np.testing.assert_allclose(flat(z)[0], want, rtol=0, atol=16 * unit(dtype))

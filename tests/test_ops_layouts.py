@@ -195,6 +195,29 @@ def test_disjoint_parts_of_one_buffer_do_not_overlap(run, norm):
 
 @each_run
 @each_norm
+@pytest.mark.parametrize("name", ["x", "x0", "grad"])
+@pytest.mark.parametrize(
+    "halves",
+    [
+        lambda: torch.zeros(8, 12).chunk(2, dim=1),
+        lambda: torch.zeros(8, 6).unflatten(0, (4, 2)).transpose(0, 1).unbind(),
+        lambda: torch.zeros(8, 6, 2).unbind(-1),
+    ],
+    ids=["halves of rows", "every other row", "every other column"],
+)
+def test_interleaved_parts_of_one_buffer_do_not_overlap(run, norm, name, halves):
+    """Their ends overlap, their elements do not."""
+    part, out = halves()
+    c = case(norm, len(part), 6)
+    c = c.but(**{name: part.copy_(getattr(c, name))})
+    before = part.clone()
+    assert c.step_on(run, out=out) is out
+    assert error(out, flat(c.step_on(run)), np.ones(len(part))) <= (0 if norm == "linf" else 16)
+    same(part, before)
+
+
+@each_run
+@each_norm
 @pytest.mark.parametrize("name", ["x", "x0", "grad", "eps", "step", "lo", "hi"])
 def test_any_other_overlap_is_refused(run, norm, name):
     c = case(norm, 6, 6)

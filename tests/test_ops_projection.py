@@ -180,9 +180,27 @@ def test_the_box_wins_where_the_centre_is_outside(run, norm, dtype, exact):
     z = run.project(y, x0, eps, norm, exact=exact)
     assert z.min() >= 0
     assert z.max() <= 1
+    if norm == "linf":
+        r = eps[:, None]
+        same(z, torch.minimum(torch.maximum(y, x0 - r), x0 + r).clamp(0, 1))
+    elif exact:
+        same(z[[0, 2]], x0[[0, 2]].clamp(0, 1))  # the ball misses the box
     if exact or norm == "linf":
-        same(z[[0, 2]], x0[[0, 2]].clamp(0, 1) if norm != "linf" else z[[0, 2]])  # the ball misses the box
         assert (inside(norm, z, x0, eps)[1] <= 4 * unit(dtype)).all()  # and here it does not
+
+
+@each_run
+@each_dtype
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_a_ball_that_misses_the_box_gives_its_nearest_point_bit_for_bit(run, norm, dtype):
+    rng = np.random.default_rng(0)
+    for dim in (1, 2, 5, 17, 300):
+        x0 = torch.from_numpy(3 * rng.random((200, dim)) - 1).to(dtype)
+        x0[:, 0] = 1.5
+        gap = np.asarray(get_norm(norm).of(flat(x0 - x0.clamp(0, 1))), float)
+        eps = torch.from_numpy(gap * rng.choice([1e-3, 0.5, 0.9, 0.999], 200)).to(dtype)
+        y = x0 + torch.from_numpy(rng.standard_normal((200, dim))).to(dtype)
+        same(run.project(y, x0, eps, norm), x0.clamp(0, 1))
 
 
 @each_run

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linfair import ops
 from ops_cases import (
     NATIVE,
     REFERENCE,
@@ -197,6 +198,20 @@ def test_numbers_and_tensors_of_any_float_type_are_one_budget(run, norm):
     same(c.but(eps=1, step=2).step_on(run), c.but(eps=1.0, step=2.0).step_on(run))
     spread = torch.stack([c.eps, c.step, torch.full((3,), math.nan)], 1)
     same(c.but(eps=spread[:, 0], step=spread[:, 1]).step_on(run), c.step_on(run))
+
+
+@each_native
+@each_oracle
+def test_numbers_need_no_memory(run, norm):
+    """A number kept in a tensor would have to outlive every CUDA graph that reads it."""
+    c = case(norm, 3, 20).but(eps=0.125, step=0.25)
+    with run():
+        args = (c.x, c.x0, c.grad, c.eps, c.step, norm)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            ops.pgd_step(*args, out=c.x, exact=True)
+    names = {event.key for event in profile.key_averages()}
+    assert any("linfair" in name for name in names)
+    assert not any(name.startswith("aten::") for name in names)
 
 
 @each_run

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from linfair.norms import NORMS, Norm, get_norm
 from linfair.ops._tensors import bad_budget, check_budget_values, check_kind, refuse_gradients, short, values_known
@@ -38,7 +39,7 @@ def budget(name: str, value: Budget, x: Tensor, finite: bool = False) -> tuple[T
     number = value if type(value) is float else _number(name, value, "a number or a tensor of one a sample")
     if not number >= 0 or (finite and number == math.inf):
         raise ValueError(bad_budget(name, number, finite))
-    if torch.compiler.is_compiling():  # a number would be built into the graph, and every other one compiled again
+    if is_compiling():  # a number would be built into the graph, and every other one compiled again
         return torch.ones((), dtype=x.dtype, device=x.device) * number, 0.0
     return None, number
 

@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import DispatchKey, DispatchKeySet
-from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor, is_gradtrackingtensor
 
 from linfair.ops._run import run
-from linfair.ops._tensors import check_tensors, refuse_gradients
+from linfair.ops._tensors import check_tensors
+from linfair.ops._transforms import refuse_transforms
 
 _BALL = "float lo_value, float hi_value, Tensor? lo=None, Tensor? hi=None, bool exact=False"
 _PROJECT = f"Tensor x0, Tensor? eps, float eps_value, str norm, {_BALL}"
@@ -29,9 +28,6 @@ _SCHEMAS = (
     f"pgd_step_out(Tensor(a!) out, Tensor? x, {_STEP}) -> ()",
     f"project(Tensor y, {_PROJECT}) -> Tensor",
     f"project_out(Tensor(a!) out, Tensor? y, {_PROJECT}) -> ()",
-)
-_TRANSFORMS = DispatchKeySet(DispatchKey.FuncTorchDynamicLayerFrontMode) | DispatchKeySet(
-    DispatchKey.FuncTorchDynamicLayerBackMode
 )
 _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
 
@@ -71,29 +67,6 @@ def _trace(named, out, x, x0, grad, eps, step, norm, lo, hi, exact, descend=Fals
     return torch.empty_like(x)
 
 
-def _transformed(op: torch._ops.OpOverload) -> Callable[..., Any]:
-    """The op inside torch.func.grad, jvp, vmap, ...: refused where it would be differentiated or mapped, and else what
-    it is outside. Without this the derivative would be zero in silence."""
-    names = [argument.name for argument in op._schema.arguments]
-
-    def refuse_or_call(*args: Any) -> Any:
-        values = []
-        for name, value in zip(names, args, strict=False):
-            while isinstance(value, Tensor) and is_functorch_wrapped_tensor(value):
-                refuse_gradients({name: value})
-                if not is_gradtrackingtensor(value):
-                    raise ValueError(
-                        f"{name} must be a batch of samples, got a tensor that torch.func transforms, as vmap does; "
-                        "put the mapped dimension among the samples"
-                    )
-                value = get_unwrapped(value)
-            values.append(value)
-        with torch._C._ExcludeDispatchKeyGuard(_TRANSFORMS):
-            return op(*values)
-
-    return refuse_or_call
-
-
 library = torch.library.Library("linfair", "DEF")
 for _schema in _SCHEMAS:
     library.define(_schema, tags=_TAGS)
@@ -107,5 +80,4 @@ pgd_step_out = torch.ops.linfair.pgd_step_out.default
 project = torch.ops.linfair.project.default
 project_out = torch.ops.linfair.project_out.default
 
-for _op in (pgd_step, pgd_step_out, project, project_out):  # this key is met inside a transform only: it costs nothing
-    library.impl(_op, _transformed(_op), "FuncTorchDynamicLayerFrontMode")
+refuse_transforms(library, (pgd_step, pgd_step_out, project, project_out))

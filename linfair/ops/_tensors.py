@@ -11,7 +11,6 @@ import os
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 
 from linfair.ops._layout import extent, overlaps_itself, same_place, share_memory
@@ -70,8 +69,12 @@ def check_tensors(
         raise ValueError(
             f"top_q must lie in 1..D = 1..{shape[1:].numel()}, got {top_q}; it counts the entries of a sample that move"
         )
-    if (wants and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
+    if (wants and torch.is_grad_enabled()) or _in_forward_mode():
         refuse_gradients({named: x, "x0": x0, "grad": grad, "eps": eps, "step": step, "lo": lo, "hi": hi, "out": out})
+
+
+def _in_forward_mode() -> bool:
+    return getattr(forward_ad, "_current_level", -1) >= 0  # torch has no public name for it, and may drop this one
 
 
 def refuse_gradients(tensors: dict[str, Budget | None]) -> None:
@@ -82,7 +85,7 @@ def refuse_gradients(tensors: dict[str, Budget | None]) -> None:
         if value.requires_grad and torch.is_grad_enabled():
             remedy = "write under torch.no_grad()" if name == "out" else f"pass {name}.detach()"
             raise ValueError(f"{name} must not require grad while gradients are recorded, got requires_grad; {remedy}")
-        if forward_ad._current_level >= 0 and forward_ad.unpack_dual(value).tangent is not None:
+        if _in_forward_mode() and forward_ad.unpack_dual(value).tangent is not None:
             raise ValueError(f"{name} must not carry a forward gradient, got a tangent; pass {name}.detach()")
 
 
@@ -202,9 +205,12 @@ def _overlap(name: str, replaced: bool) -> ValueError:
 
 
 def values_known(x: Tensor) -> bool:
-    """Whether values may be looked at: at once on the CPU, by waiting elsewhere, never while a graph is traced."""
+    """Whether values may be looked at: at once on the CPU, by waiting elsewhere, never while a graph is traced.
+
+    A subclass of Tensor may have none, as torch's fake tensors.
+    """
     asked = x.is_cpu or (os.environ.get("LINFAIR_CHECK") == "1" and not x.is_meta)
-    return asked and not (torch.compiler.is_compiling() or isinstance(x, FakeTensor))
+    return asked and not torch.compiler.is_compiling() and type(x) in (Tensor, torch.nn.Parameter)
 
 
 def check_values(x: Tensor, eps: Budget, step: Budget, lo: Budget, hi: Budget) -> None:
