@@ -31,7 +31,7 @@ template <class T> struct Limits;
 
 template <> struct Limits<float> {
     using Bits = uint32_t;
-    static constexpr int kMagnitudeBits = 31;
+    static constexpr int kMagnitudeBits = 31, kMaxExponent = 127;
     static constexpr Bits kMagnitude = 0x7fffffffu, kInfinity = 0x7f800000u;
     static constexpr double kUlp = FLT_EPSILON, kMax = FLT_MAX;
     static constexpr double kTiny = FLT_MIN / FLT_EPSILON / FLT_EPSILON;
@@ -40,7 +40,7 @@ template <> struct Limits<float> {
 
 template <> struct Limits<double> {
     using Bits = uint64_t;
-    static constexpr int kMagnitudeBits = 63;
+    static constexpr int kMagnitudeBits = 63, kMaxExponent = 1023;
     static constexpr Bits kMagnitude = 0x7fffffffffffffffu, kInfinity = 0x7ff0000000000000u;
     static constexpr double kUlp = DBL_EPSILON, kMax = DBL_MAX;
     static constexpr double kTiny = DBL_MIN / DBL_EPSILON / DBL_EPSILON;
@@ -51,6 +51,19 @@ template <> struct Limits<double> {
 // far from 1 to be divided by. It is taken again over d times this power of two: exact, and far from both ends.
 template <class T, class Ball> LINFAIR_FN double safe_scale(double sum) {
     return sum < Limits<T>::kTiny ? Limits<T>::kScale : sum <= Ball::template kMost<T> ? 1.0 : 1.0 / Limits<T>::kScale;
+}
+
+// step / ||g|| as two factors: v = x + step * (unit * g). Their product may leave the range of T where neither the step
+// nor the gradient does; a power of two near 1 / ||g|| costs no rounding. `size` is the length of scale * g.
+template <class T> struct Stride {
+    T unit, step;
+};
+template <class T> LINFAIR_FN Stride<T> stride_of(double step, double size, double scale) {
+    if (size == 0) return {1, 0};
+    if (!(size <= DBL_MAX)) return {1, static_cast<T>(NAN)};
+    const int shift = ilogb(scale), most = Limits<T>::kMaxExponent, wanted = shift - ilogb(size);
+    const int power = wanted > most ? most : wanted < 1 - most ? 1 - most : wanted;
+    return {static_cast<T>(ldexp(1.0, power)), static_cast<T>(step / ldexp(size, power - shift))};
 }
 
 template <class V> LINFAIR_FN V max_of(V a, V b) { return a < b ? b : a; }

@@ -44,23 +44,25 @@ template <class T, class G, int kWidth> __global__ void __launch_bounds__(kLinfT
 
 template <class Ball, class Tile> LINFAIR_DEVICE void along_gradient(Tile& tile) {
     using T = typename Tile::Value;
-    struct Stride {
-        T scale, factor;  // v = x + factor * (scale * grad)
-        bool known;
+    struct Search {
+        Stride<T> stride;
+        T scale;
+        bool done;
     };
     const T step = tile.row.step();
-    Stride stride{1, 0, false};
-    while (!stride.known) {
-        const T scale = stride.scale;
-        stride = total(
+    Search search{{}, 1, false};
+    while (!search.done) {
+        const T scale = search.scale;
+        search = total(
             tile, [&](Place at) { return Terms<T, 1>{Ball::magnitude(scale * tile.grad(at))}; },
-            [&](const auto& sums) -> Stride {
+            [&](const auto& sums) -> Search {
                 const double sum = sums.at[0], safe = scale == 1 ? safe_scale<T, Ball>(sum) : 1;
-                if (safe != 1) return {static_cast<T>(safe), 0, false};
-                return {scale, sum == 0 ? T(0) : static_cast<T>(step / Ball::length(sum)), true};
+                if (safe != 1) return {{}, static_cast<T>(safe), false};
+                return {stride_of<T>(step, Ball::length(sum), scale), scale, true};
             });
     }
-    move(tile, [&](Place at) { return tile.x(at) + stride.factor * (stride.scale * tile.grad(at)); });
+    const Stride<T> stride = search.stride;
+    move(tile, [&](Place at) { return tile.x(at) + stride.step * (stride.unit * tile.grad(at)); });
 }
 
 template <class Tile> LINFAIR_DEVICE void along_top(Tile& tile, int64_t top_q) {

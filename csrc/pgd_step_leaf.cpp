@@ -50,12 +50,11 @@ struct Stay {
     template <class V, class P> LINFAIR_FN V operator()(V x, int64_t, P) const { return x; }
 };
 
-// factor * grad alone may overflow or lose bits where the gradient is tiny or huge; the scale is a power of two.
 template <class T, class G> struct Along {
     const G* grad;
-    Vec<T> scale, factor;
+    Vec<T> unit, step;
     template <class P> LINFAIR_FN Vec<T> operator()(Vec<T> x, int64_t i, P part) const {
-        return x + factor * (scale * load(grad + i, part));
+        return x + step * (unit * load(grad + i, part));
     }
 };
 
@@ -192,7 +191,8 @@ template <class Ball, bool kExact, class T, class G> void along_gradient(Sample<
     const auto term = [&](int64_t i, auto part) { return Terms<Vec<T>, 1>{Ball::magnitude(gradient(i, part))}; };
     const double sum = total<T, 1>(s.dim, term).at[0], scale = safe_scale<T, Ball>(sum);
     const double size = scale == 1 ? Ball::length(sum) : scaled_length<Ball, T>(s.dim, scale, gradient);
-    settle<Ball, kExact>(s, Along<T, G>{grad, all<T>(scale), all<T>(size == 0 ? 0 : s.step / size)});
+    const Stride<T> stride = stride_of<T>(s.step, size, scale);
+    settle<Ball, kExact>(s, Along<T, G>{grad, all<T>(stride.unit), all<T>(stride.step)});
 }
 
 template <bool kExact, class T, class G> void along_top(Sample<T> s, const G* grad, int64_t top_q) {

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from linfair import ops
 from ops_cases import (
+    FREE,
     NATIVE,
     REFERENCE,
     Case,
@@ -149,6 +150,20 @@ def test_step_is_the_oracles(run, norm, dtype, exact, n, dim, ratio, scale, tail
     for seed, box in enumerate(BOXES):
         c, want = judged(norm, n, dim, dtype, seed=seed, ratio=ratio, scale=scale, tail=tail, exact=exact, **box)
         assert error(c.step_on(run), want, scale_of(c, want)) <= 8 + math.sqrt(dim)
+
+
+@each_run
+@each_dtype
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+@pytest.mark.parametrize("step, size", [(1e-28, 4e20), (1e28, 4e-44), (1e-30, 1e38), (1e30, 1.5e-45)])
+def test_a_step_far_from_the_size_of_its_gradient_is_not_lost(run, norm, dtype, step, size):
+    """step / ||g|| lies outside float32 here: without a ball, the step must keep its length."""
+    grad = torch.full((3, 300), size, dtype=dtype) * torch.tensor([[1.0], [-1.0], [0.0]], dtype=dtype)
+    zero = torch.zeros(3, 300, dtype=dtype)
+    case = Case(zero, zero, grad, torch.full((3,), math.inf, dtype=dtype), torch.tensor(step, dtype=dtype), norm, FREE)
+    moved = flat(case.step_on(run))
+    length = step / (math.sqrt(300) if norm == "l2" else 300)
+    np.testing.assert_allclose(moved, length * np.array([[1.0], [-1.0], [0.0]]) * np.ones(300), rtol=1e-5)
 
 
 @each_run
