@@ -110,11 +110,13 @@ RECORDS = (":(exclude)figures", ":(exclude)benchmarks/results")
 def commit(root: Path | None = None) -> dict[str, Any] | None:
     """{"id": short commit, "dirty": whether tracked code differs from it}; None outside a checkout.
 
-    Records do not count as code: the first of a series would make all later ones look dirty.
+    Records do not count as code: the first of a series would make all later ones look dirty. A copy of the tree without
+    .git can be told its commit by the environment variable LINFAIR_COMMIT; whether it differs is then None, unknown.
     """
     root = root or Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
-        return None
+        told = os.environ.get("LINFAIR_COMMIT")
+        return {"id": told, "dirty": None} if told else None
 
     def git(*args: str) -> str:
         return subprocess.run(

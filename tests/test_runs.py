@@ -223,6 +223,11 @@ def test_commit_knows_clean_from_dirty(tmp_path):
     assert runs.commit(tmp_path) == {**first, "dirty": True}
 
 
+def test_commit_can_be_told_where_there_is_no_checkout(tmp_path, monkeypatch):
+    monkeypatch.setenv("LINFAIR_COMMIT", "abc1234")
+    assert runs.commit(tmp_path) == {"id": "abc1234", "dirty": None}
+
+
 def test_committed_records_were_made_from_a_clean_commit():
     """As committed: a run in a working tree with changes says so in its record, and that record is not for keeps."""
     root = Path(__file__).resolve().parents[1]
@@ -232,4 +237,4 @@ def test_committed_records_were_made_from_a_clean_commit():
     shown = {n: ["git", "-C", str(root), "show", f"HEAD:figures/data/{n}"] for n in names}
     texts = {n: subprocess.run(c, capture_output=True, text=True, check=False).stdout for n, c in shown.items()}
     records = {name: json.loads(text) for name, text in texts.items() if text}
-    assert [name for name, record in records.items() if (record["commit"] or {}).get("dirty") is not False] == []
+    assert [name for name, record in records.items() if (record["commit"] or {}).get("dirty", True)] == []
