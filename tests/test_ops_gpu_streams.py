@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from linfair import ops
-from ops_cases import REFERENCE, Run, case, each_dtype, each_norm, each_projection, error, flat, same
+from ops_cases import (
+    REFERENCE,
+    Run,
+    case,
+    each_dtype,
+    each_norm,
+    each_projection,
+    error,
+    flat,
+    same,
+    synchronising_is_an_error,
+)
 from test_ops_gpu import NATIVE, on
 from test_ops_registration import OPS, SAMPLES, arguments, attack, check_compiled, fresh, in_place
 
@@ -27,8 +38,7 @@ def test_nothing_synchronises(norm, exact):
         labels, budget = torch.zeros(6, dtype=torch.long, device="cuda"), torch.full((1,), 0.1, device="cuda")
         generator = torch.Generator("cuda").manual_seed(0)
         ops.random_start(c.x0, c.eps, norm, generator=generator)
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with synchronising_is_an_error():
             out = c.step_on(NATIVE)
             c.step_on(NATIVE, out=out)
             c.but(eps=0.1, step=0.05).step_on(NATIVE, out=out)
@@ -37,8 +47,6 @@ def test_nothing_synchronises(norm, exact):
             ops.random_start(c.x0, c.eps, norm, generator=generator)
             if norm == "l1":
                 c.step_on(NATIVE, top_q=3)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
 
 
 @each_norm
