@@ -36,6 +36,7 @@ figures: $(STAMP)
 	@printf '%s\n' $(EXPERIMENTS) | xargs -P $(JOBS) -I{} $(PY) {} --force
 	@printf '%s\n' $(EXPERIMENTS) | xargs -P $(JOBS) -I{} $(PY) {} --plot-only
 	@$(PY) benchmarks/bench_pgd_step.py --plot-only
+	@$(PY) benchmarks/bench_pgd_step.py --device cuda --plot-only
 
 test: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -116,8 +116,10 @@ def markdown(record: Record, rows: Sequence[Row]) -> str:
     libraries = {k: v for k, v in record["settings"][0]["libraries"].items() if v}
     stamp = ", ".join([f"torch {versions.get('torch')}", *(f"{k} {v}" for k, v in libraries.items())])
     loads = [load[0] for s in record["settings"] for load in (s["load_before"], s["load_after"])]
+    gpu = (record["settings"][0].get("device") or {}).get("name")
     lines = [
-        f"{record['cpu']}, {record['cores']} cores, {record['config']['rounds']} rounds; {stamp}; "
+        f"{f'{gpu}; ' if gpu else ''}{record['cpu']}, {record['cores']} cores, "
+        f"{record['config']['rounds']} rounds; {stamp}; "
         f"commit {commit['id']}{' with changes' if commit['dirty'] else ''}; "
         f"load average {min(loads):.1f} to {max(loads):.1f}."
     ]
