@@ -9,7 +9,6 @@ import functools
 import importlib
 import importlib.util
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -236,15 +235,3 @@ def error(got: torch.Tensor, want: np.ndarray, scale: np.ndarray) -> float:
 def same(a: torch.Tensor, b: torch.Tensor) -> None:
     """Equal bit for bit, up to the sign of a zero and the payload of a NaN."""
     torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
-
-
-@contextlib.contextmanager
-def synchronising_is_an_error() -> Iterator[None]:
-    """On CUDA, whatever waits for the device raises RuntimeError inside the block."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torch calls the mode a prototype, once, when it is set
-        torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

@@ -1,13 +1,18 @@
-"""Image data: what a data set is, and how the ones used here are read. Numpy only; nothing is downloaded."""
+"""Image data: what a data set is, how the ones used here are read and how they are split. Numpy only.
+
+:func:`linfair.data.catalogue.load_images` is the one door to all of them; nothing is downloaded unless it is asked to.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from linfair._check import as_count, as_fraction, as_labels
 
 
 class DataError(ValueError):
@@ -79,7 +84,9 @@ def fingerprint(arrays: Iterable[np.ndarray]) -> str:
 
 def slug(label: str) -> str:
     """A label as part of a file name: "CIFAR-10 (JPEG copy)" -> "cifar10-jpeg-copy"."""
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-").replace("cifar-10", "cifar10")
+    return (
+        re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-").replace("cifar-10", "cifar10").replace("stl-10", "stl10")
+    )
 
 
 def load_digits(seed: int = 0) -> Dataset:
@@ -117,3 +124,60 @@ def folds(labels: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
         own = rng.permutation(np.flatnonzero(labels == label))
         fold[own] = np.arange(len(own)) % k
     return fold
+
+
+def stratified_split(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted indices of a training and a validation part: of every class, round(fraction n_c) samples are held out.
+
+    Args:
+        labels: class indices [n].
+        fraction: of each class, 0 < fraction < 1.
+        seed: the same seed gives the same split; a class's part depends on that class only.
+
+    Raises:
+        ValueError: a fraction outside (0, 1), or a class that would be empty on one side.
+    """
+    fraction = as_fraction("fraction", fraction)
+    labels = as_labels("labels", labels, len(labels))
+    held_out = np.zeros(len(labels), bool)
+    for label, own in _shuffled_classes(labels, seed):
+        n = round(fraction * len(own))
+        if not 0 < n < len(own):
+            raise ValueError(
+                f"fraction must leave every class on both sides, got {fraction} of the {len(own)} samples of class "
+                f"{label}; choose {'a larger' if n == 0 else 'a smaller'} one"
+            )
+        held_out[own[:n]] = True
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def stratified_subset(labels: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+    """Sorted indices of n samples, equally many of each class that occurs.
+
+    A larger subset of the same seed contains a smaller one.
+
+    Raises:
+        ValueError: n is no multiple of the number of classes, or more than the smallest class can give.
+    """
+    labels = as_labels("labels", labels, len(labels))
+    classes = list(_shuffled_classes(labels, seed))
+    each, rest = divmod(as_count("n", n), len(classes))
+    smallest = min(len(own) for _, own in classes)
+    if rest or each > smallest:
+        raise ValueError(
+            f"n must be a multiple of the {len(classes)} classes and at most {smallest * len(classes)}, got {n}; "
+            f"try {min(max(each, 1), smallest) * len(classes)}"
+        )
+    return np.sort(np.concatenate([own[:each] for _, own in classes]))
+
+
+def missing_classes(labels: np.ndarray, class_names: Sequence[str]) -> str:
+    """The classes without a sample, as "3 (cat), 5 (dog)"; empty if there are none."""
+    counts = np.bincount(labels, minlength=len(class_names))
+    return ", ".join(f"{k} ({name})" for k, name in enumerate(class_names) if counts[k] == 0)
+
+
+def _shuffled_classes(labels: np.ndarray, seed: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Every class that occurs, with the indices of its samples in an order fixed by seed and class."""
+    for label in np.unique(labels):
+        yield int(label), np.random.default_rng([seed, int(label)]).permutation(np.flatnonzero(labels == label))
