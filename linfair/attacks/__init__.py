@@ -1,0 +1,38 @@
+"""Attacks on any model from images in [0, 1] to logits, and the flags an evaluation is made of.
+
+=======================  ==============================================================================================
+:func:`pgd`              projected gradient descent: budgets a class, targets, restarts, an active set
+:class:`PerClass`        one budget a class
+:func:`parse_budget`     "8/255" as a number
+:func:`sample_targets`   target classes drawn from class priors
+:func:`robust_flags`     one flag an image: still classified correctly under an attack; resumes after a kill
+:data:`ATTACKS`          the attacks of an evaluation by name; :class:`Attack`, :func:`get_attack`
+:func:`corrupt`          noise, blur, contrast, JPEG at three severities (own corruptions, not CIFAR-10-C)
+=======================  ==============================================================================================
+
+AutoAttack runs through :mod:`linfair.attacks.autoattack`, which needs ``pip install linfair[eval]``.
+"""
+
+from __future__ import annotations
+
+from linfair.attacks._budgets import PerClass, parse_budget
+from linfair.attacks._flags import robust_flags
+from linfair.attacks._losses import LOSSES, sample_targets
+from linfair.attacks._pgd import misclassified, pgd
+from linfair.attacks.corruptions import CORRUPTIONS, corrupt
+from linfair.attacks.suite import ATTACKS, Attack, get_attack
+
+__all__ = [
+    "ATTACKS",
+    "CORRUPTIONS",
+    "LOSSES",
+    "Attack",
+    "PerClass",
+    "corrupt",
+    "get_attack",
+    "misclassified",
+    "parse_budget",
+    "pgd",
+    "robust_flags",
+    "sample_targets",
+]

@@ -1,0 +1,264 @@
+"""robust_flags: every attack of the suite, confirmation, resuming after a kill, AutoAttack, bad input."""
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from attack_models import EPS, Linear, digits, flags, flags_of, gpu, predictions, small_net
+from linfair.attacks import ATTACKS, Attack, corrupt, get_attack, pgd, robust_flags
+
+PGD = [name for name, attack in ATTACKS.items() if attack.kind == "pgd"]
+QUICK = [name for name, attack in ATTACKS.items() if attack.kind != "autoattack"]
+
+
+@pytest.mark.parametrize("attack", QUICK)
+def test_every_attack_gives_flags(attack):
+    net, images, labels = digits()
+    net.train()
+    before = copy.deepcopy(net.state_dict())
+    found = flags(attack)
+    assert found.dtype == bool
+    assert found.shape == (120,)
+    clean = predictions(net, images[:120]) == labels[:120]
+    if attack == "clean":
+        assert np.array_equal(found, clean)
+    elif ATTACKS[attack].kind == "pgd":
+        assert not (found & ~clean).any()
+        assert found.sum() < clean.sum()
+    else:
+        corrupted = corrupt(images[:120] / 16, **ATTACKS[attack].options)
+        assert np.array_equal(found, predictions(net, 16 * corrupted) == labels[:120])
+    assert np.array_equal(flags(attack), found), "the same seed, the same flags"
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_the_threats_are_what_their_names_say():
+    assert ATTACKS["clean"].threat("linf", 0.1) is None
+    assert ATTACKS["noise-1"].threat("linf", 0.1) is None
+    assert ATTACKS["pgd20"].threat("l2", 0.1) == ("l2", 0.1)
+    assert ATTACKS["l2"].threat("linf", 0.1) == ("l2", 0.5)
+    assert ATTACKS["l1"].threat("linf", 0.1) == ("l1", 12.0)
+    assert ATTACKS["linf12"].threat("l2", 0.1) == ("linf", 12 / 255)
+    assert {"clean", "pgd20", "cw20", "apgd", "autoattack", "l2", "l1", "linf12"} < set(ATTACKS)
+    assert all(get_attack(name) is attack and name == attack.name for name, attack in ATTACKS.items())
+    assert len({attack.title for attack in ATTACKS.values()}) == len(ATTACKS)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_on_a_linear_model_the_flags_are_the_exact_ones(norm):
+    """Two classes, no box in reach: robust iff the margin exceeds eps |w|_*."""
+    model = Linear(features=64, scale=0.2)
+    x = 0.4 + 0.2 * torch.rand(300, 64, generator=torch.Generator().manual_seed(0))
+    w = (model.weight[1] - model.weight[0]).detach()
+    dual = {"linf": w.abs().sum(), "l2": w.norm(), "l1": w.abs().max()}[norm]
+    with torch.no_grad():
+        model.bias[1] = -(x @ w).median()
+    margin = x @ w + model.bias[1].detach()
+    y = (margin > 0).long()
+    eps = float(margin.abs().median() / dual)
+    found = robust_flags(model, x, y, "pgd20", eps=eps, norm=norm, progress=False)
+    exact = (margin.abs() > eps * dual).numpy()
+    clear = (margin.abs() / (eps * dual) - 1).abs() > (0.1 if norm == "l1" else 1e-3)
+    assert np.array_equal(found[clear], exact[clear])
+    assert not (found < exact).any(), "what is provably robust cannot be broken"
+    assert 50 < found.sum() < 250
+
+
+def test_images_of_any_kind_give_the_same_flags():
+    net, images, labels = digits()
+    wanted = flags("pgd20")
+    x = images[:120] / np.float32(16)
+    for given in (x, torch.from_numpy(x), x.astype(np.float64)):
+        assert np.array_equal(flags_of(net, given, labels[:120]), wanted)
+    assert np.array_equal(flags_of(net, torch.from_numpy(images[:120]), torch.from_numpy(labels[:120])), wanted)
+
+
+@pytest.mark.parametrize("attack", PGD)
+def test_the_cheap_copy_searches_and_the_model_confirms(attack):
+    net, images, labels = digits()
+    copied = copy.deepcopy(net).bfloat16().eval()
+
+    def half(x):
+        return copied(x.bfloat16()).float()
+
+    exact, searched = flags(attack), flags(attack, search_model=half)
+    assert np.mean(exact != searched) <= 0.05
+    clean = predictions(net, images[:120]) == labels[:120]
+    assert not (searched & ~clean).any()
+
+
+def test_a_copy_that_errs_does_not_break_anything_by_itself():
+    def wrong(x):
+        return torch.stack([x.flatten(1).sum(1), *([torch.zeros(len(x))] * 9)], 1)
+
+    clean, searched = flags("clean"), flags("pgd20", search_model=wrong)
+    assert searched.sum() > 0.8 * clean.sum() > flags("pgd20").sum()
+
+
+SCRIPT = """
+import os, signal, sys
+sys.path[:0] = [{tests!r}]
+import torch
+from attack_models import small_net
+from linfair.attacks import robust_flags
+torch.set_num_threads(1)
+x = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+net = small_net()
+y = net.eval()(x).argmax(1)
+calls = 0
+def count(*_):
+    global calls
+    calls += 1
+    print(calls, flush=True)
+    if calls == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+net.register_forward_hook(count)
+found = robust_flags(net, x, y, "pgd20", eps=0.03, batch_size=10, state=sys.argv[1] or None, progress=False)
+print("flags", "".join(map(str, found.astype(int))))
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_flags(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT.format(tests=os.path.dirname(__file__)))
+
+    def run(state, kill_at):
+        done = subprocess.run([sys.executable, str(script), state, str(kill_at)], capture_output=True, text=True)
+        lines = done.stdout.splitlines()
+        calls = max([int(line) for line in lines if line.isdigit()], default=0)
+        return done.returncode, calls, lines[-1].removeprefix("flags ")
+
+    code, total, wanted = run("", -1)
+    assert code == 0
+    assert 0 < wanted.count("1") < 60
+    state = str(tmp_path / "state.jsonl")
+    code, _, _ = run(state, total * 2 // 3)
+    assert code == -signal.SIGKILL
+    code, resumed, found = run(state, -1)
+    assert (code, found) == (0, wanted)
+    assert 0 < resumed < total * 2 // 3
+
+
+def test_the_state_belongs_to_model_data_and_question(tmp_path):
+    net, images, labels = digits()
+    calls = []
+    net = copy.deepcopy(net)
+    net.register_forward_hook(lambda *_: calls.append(1))
+
+    def fresh(**options):
+        calls.clear()
+        settings = {"images": images[:30], "labels": labels[:30], "attack": "pgd20"} | options
+        robust_flags(net, **{"eps": EPS, "levels": 16, "progress": False, **settings}, state=tmp_path / "s.jsonl")
+        return len(calls) > 0
+
+    assert fresh()
+    assert not fresh()
+    for other in ({"eps": 0.05}, {"norm": "l2"}, {"seed": 1}, {"batch_size": 7}, {"attack": "cw20"}):
+        assert fresh(**other), other
+        assert not fresh(**other), other
+    assert not fresh(), "one file serves many attacks"
+    assert fresh(images=images[30:60], labels=labels[30:60])
+    assert fresh(), "another model or data makes it begin anew"
+    with torch.no_grad():
+        net[0].weight[0, 0, 0, 0] += 1e-3
+    assert fresh()
+
+
+def test_a_state_needs_weights(tmp_path):
+    with pytest.raises(TypeError, match="state needs a model whose weights"):
+        flags("clean", model=lambda x: x.flatten(1)[:, :10], state=tmp_path / "s")
+
+
+def nan_gradient(x):
+    """sqrt(0) has an infinite derivative, and 0 * inf is NaN."""
+    return x.flatten(1)[:, :10] + 0 * torch.sqrt(0 * x).sum((1, 2, 3))[:, None]
+
+
+def test_nan_is_said():
+    net, images, _ = digits()
+    bad = copy.deepcopy(net)
+    with torch.no_grad():
+        bad[0].weight[0, 0, 0, 0] = torch.nan
+    for attack in ("clean", "pgd20", "noise-1"):
+        with pytest.raises(ValueError, match="logits must be numbers, got NaN for"):
+            flags(attack, model=bad)
+    labels = (images[:20] / np.float32(16)).reshape(20, -1)[:, :10].argmax(1)
+    with pytest.raises(ValueError, match=r"gradient must be a number|logits must be numbers"):
+        flags_of(nan_gradient, images[:20], labels)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"attack": "fgsm"}, "attack must be one of clean, pgd20"),
+        ({"images": np.zeros((2, 1, 8, 8), np.int64)}, "images must be uint8 or floats"),
+        ({"images": np.full((2, 1, 8, 8), 2.0)}, r"images must lie in \[0, 1\]"),
+        ({"images": np.full((2, 1, 8, 8), 200, np.uint8)}, r"images must lie in \[0, 16\]"),
+        ({"images": np.full((2, 1, 8, 8), np.nan)}, r"images must lie in \[0, 1\]"),
+        ({"labels": np.zeros(3, int)}, "labels must have shape"),
+        ({"labels": np.array([0, -1])}, "labels must lie in"),
+        ({"eps": "8//255"}, "eps must be a number or a ratio"),
+        ({"norm": "l7"}, "norm"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_wrong_arguments(options, message):
+    given = {"images": np.zeros((2, 1, 8, 8), np.uint8), "labels": np.zeros(2, int), "attack": "clean"} | options
+    with pytest.raises((TypeError, ValueError), match=message):
+        robust_flags(small_net(), levels=16, progress=False, **given)
+
+
+def test_out_of_memory_says_what_to_try():
+    def full(x):
+        raise torch.OutOfMemoryError("no memory")
+
+    with pytest.raises(MemoryError, match="batch_size must fit the memory of cpu, got 64 images; pass 32"):
+        flags("clean", model=full, batch_size=64)
+
+
+def test_nothing_correct_is_all_false():
+    net, images, _labels = digits()
+    wrong = (predictions(net, images[:40]) + 1) % 10
+    assert not flags_of(net, images[:40], wrong).any()
+    assert not flags_of(net, images[:40], wrong, "apgd").any()
+
+
+def test_an_attack_of_ones_own():
+    weak = Attack("mine", "PGD-1", "pgd", eps=0.01, options={"steps": 1, "step": 1.0, "loss": "ce"})
+    assert flags(weak).sum() > flags("pgd20").sum()
+
+
+@pytest.mark.parametrize("device", [pytest.param("cuda", marks=gpu)])
+@pytest.mark.parametrize("attack", ["clean", "pgd20", "cw20", "l2", "l1", "noise-2", "jpeg-2"])
+def test_images_may_stay_on_the_host(device, attack):
+    net, _images, _labels = digits()
+    wanted = flags(attack)
+    found = flags(attack, model=copy.deepcopy(net).to(device))
+    assert np.mean(found != wanted) < 0.05
+
+
+@pytest.mark.parametrize("device", [pytest.param("cuda", marks=gpu)])
+def test_an_attack_is_one_graph(device):
+    """The whole attack captures into a CUDA graph and replays on other images."""
+    net = small_net().to(device).eval()
+    x = torch.rand(16, 1, 8, 8, device=device)
+    y = torch.arange(16, device=device) % 10
+    options = {"eps": 0.05, "step": 0.02, "steps": 3, "start": "none"}
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        pgd(net, x, y, **options)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        made = pgd(net, x, y, **options)
+    x.copy_(torch.rand_like(x))
+    graph.replay()
+    torch.testing.assert_close(made, pgd(net, x, y, **options))
