@@ -49,7 +49,10 @@ _HOME = {
     "THEOREMS": "theory",
     "AssumptionError": "_check",
 }
-_MODULES = ("data", "gaussian", "linear", "metrics", "mixing", "norms", "ops", "plotting", "runs", "solvers", "theory")
+_MODULES = (
+    *("attacks", "compare", "data", "evaluate", "gaussian", "linear", "metrics", "mixing", "models", "norms", "ops"),
+    *("plotting", "runs", "solvers", "theory", "train"),
+)
 
 __all__ = [  # noqa: RUF022 - in the order a reader meets them
     "ClassGaussians",

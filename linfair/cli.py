@@ -10,13 +10,15 @@ from linfair import __version__
 
 COMMANDS = {
     "verify": "set every theorem and every limit beside its simulation",
+    "evaluate": "class-wise accuracy of a classifier under attack",
+    "compare": "two evaluations image by image, by a paired bootstrap",
     "info": "versions, hardware and backend",
 }
 
 
 def usage() -> str:
     """The help text, made from COMMANDS."""
-    lines = [f"  {name:<8} {text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:<9} {text}" for name, text in COMMANDS.items()]
     return "\n".join(["usage: linfair COMMAND [options]", "", *lines, "", "linfair COMMAND --help shows its options"])
 
 

@@ -14,9 +14,10 @@ FLOORS = {
     2: {"solvers", "plotting", "attacks", "models"},
     3: {"theory", "train", "groups"},
     4: {"cli", "verify", "evaluate", "explore", "info"},
+    5: {"compare"},
 }
 THEORY = {"_numeric", "mixing", "_union", "gaussian", "linear", "solvers", "theory", "verify"}
-DEEP = {"ops", "ops.reference", "attacks", "models", "train", "groups", "evaluate"}
+DEEP = {"ops", "ops.reference", "attacks", "models", "train", "groups", "evaluate", "compare"}
 LAZY = {"cvxpy", "clarabel", "matplotlib", "torch"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

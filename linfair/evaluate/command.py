@@ -1,0 +1,195 @@
+"""The command ``linfair evaluate``; also ``python -m linfair.evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from linfair import runs
+from linfair.attacks import ATTACKS, parse_budget
+from linfair.data.catalogue import load_images
+from linfair.evaluate.images import select
+from linfair.evaluate.plugged import EvaluationError, plug
+from linfair.evaluate.record import Evaluation
+from linfair.evaluate.run import DEFAULT_ATTACKS, check_attacks, entry, evaluate
+from linfair.evaluate.table import aligned
+from linfair.models import attack_copy
+from linfair.norms import get_norm
+
+EXAMPLE = """examples:
+  linfair evaluate --model mynet:Net --weights weights.pt --out a.json           on the embedded digits
+  linfair evaluate --model mynet:Net --weights weights.pt --data-dir cifar10 --attacks clean pgd20 apgd --n 1000
+  linfair compare a.json b.json                                                  two models, image by image"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; see linfair evaluate --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    made = _Parser(
+        prog="linfair evaluate",
+        description="Class-wise accuracy of a classifier under attack: who pays, and how sure is that?",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = made.add_argument_group("model").add_argument
+    add("--model", metavar="NAME", help="module:callable (a torch module, a class or function that makes one, or a"
+        " function from images in [0, 1] to logits), or a network of linfair.models")  # fmt: skip
+    add("--weights", metavar="FILE", help="its state_dict, as written by torch.save")
+    add = made.add_argument_group("data").add_argument
+    add("--data-dir", type=Path, metavar="D", help="folder of CIFAR-10, CIFAR-100 or STL-10 (default: digits)")
+    add("--data", metavar="NAME", help="which, if the folder holds several: cifar10, cifar100, stl10")
+    add("--download", action="store_true", help="fetch the official archive of --data into --data-dir first")
+    add("--unverified", action="store_true", help="accept a copy that is not the official one")
+    add("--data-label", metavar="TEXT", help="what to call such a copy")
+    add("--n", type=int, help="as many images, the same number of every class (default: all of the test part)")
+    add = made.add_argument_group("attacks").add_argument
+    add("--attacks", nargs="+", default=list(DEFAULT_ATTACKS), metavar="NAME", help="default: clean pgd20; see --list")
+    add("--norm", default="linf", help="linf, l2 or l1 (default %(default)s)")
+    add("--eps", default="8/255", help="radius in pixel units (default %(default)s)")
+    add("--search", choices=("float32", "bfloat16"), default="float32",
+        help="bfloat16 attacks a cheaper copy; a break counts if the model itself confirms it")  # fmt: skip
+    add("--seed", type=int, default=0, help="of the choice of images and the attacks (default %(default)s)")
+    add("--list", action="store_true", help="the attacks, nothing is run")
+    add = made.add_argument_group("running").add_argument
+    add("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
+    add("--batch-size", type=int, default=500, help="images at a time (default %(default)s)")
+    add = made.add_argument_group("output").add_argument
+    add("--out", type=Path, metavar="FILE", help="save the record, with a flag for every image, as JSON; a killed"
+        " evaluation goes on where it was")  # fmt: skip
+    add("--json", action="store_true", help="the record on standard output, no tables")
+    add(
+        "--plain",
+        action="store_true",
+        help="tab-separated rows on standard output: attack, class, n, accuracy, low, high",
+    )
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0, 2 for what the user can put right, 130 when interrupted."""
+    try:
+        options = parser().parse_args(argv)
+        if options.list:
+            print(listing())
+            return 0
+        found = run(options)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if os.environ.get("LINFAIR_TRACEBACK"):
+            raise
+        print(f"linfair evaluate: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("linfair evaluate: interrupted; the same command with --out goes on from there", file=sys.stderr)
+        return 130
+    show(found, options)
+    return 0
+
+
+def run(options: argparse.Namespace) -> Evaluation:
+    """The evaluation the options ask for; what can be refused is refused before any work."""
+    _check(options)
+    data = load_images(
+        options.data_dir,
+        name=options.data,
+        unverified=options.unverified,
+        label=options.data_label,
+        download=options.download,
+    )
+    images = select(data, n=options.n, seed=options.seed)
+    channels, height, width = images.pixels.shape[1:]
+    plugged = plug(options.model, options.weights, images.n_classes, (channels, height, width))
+    module = plugged.model if isinstance(plugged.model, torch.nn.Module) else None
+    device = options.device or ("cuda" if module is not None and torch.cuda.is_available() else None)
+    search = None
+    if options.search != "float32":
+        if module is None:
+            raise EvaluationError(f"--search {options.search} needs a torch module, got a function; drop --search")
+        search = attack_copy(module.to(device or "cpu"), dtype=getattr(torch, options.search))
+    state = options.out.with_name(f"{options.out.name}.partial") if options.out and module is not None else None
+    found = evaluate(
+        plugged,
+        images,
+        attacks=list(dict.fromkeys(options.attacks)),
+        norm=options.norm,
+        eps=options.eps,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        device=device,
+        search_model=search,
+        state=state,
+    )
+    if options.out:
+        found.save(options.out)
+    if state:
+        state.unlink(missing_ok=True)
+    return found
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.model is None:
+        raise EvaluationError("--model must be given, got none; pass module:callable, see --help")
+    if options.json and options.plain:
+        raise EvaluationError("--json and --plain exclude each other, got both; drop one")
+    for flag, value, least in (("--batch-size", options.batch_size, 1), ("--seed", options.seed, 0)):
+        if value < least:
+            raise EvaluationError(f"{flag} must be at least {least}, got {value}; pass a larger one")
+    check_attacks(options.attacks)
+    get_norm(options.norm)
+    parse_budget(options.eps, "--eps")
+    if options.out:
+        if options.out.is_dir():
+            raise EvaluationError(
+                f"--out must be a file, got the folder '{options.out}'; pass {options.out / 'record.json'}"
+            )
+        runs.prepare_folder(options.out.absolute().parent, "folder of --out")
+
+
+def listing() -> str:
+    """The attacks by name."""
+    rows = [("attack", "norm", "eps", "what it is")]
+    for name in ATTACKS:
+        about = entry(name, "linf", 0)
+        norm, eps = (about["norm"], about["eps"]) if ATTACKS[name].norm else ("--norm", "--eps")
+        norm, eps = (norm, eps) if about["norm"] else ("-", "-")
+        rows.append((name, norm, eps, about["title"] + (f" ({about['note']})" if about["note"] else "")))
+    return aligned(rows)
+
+
+def show(found: Evaluation, options: argparse.Namespace) -> None:
+    """Print the result in the shape asked for."""
+    if options.json:
+        print(json.dumps(found.record()))
+    elif options.plain:
+        print("\n".join("\t".join(row) for row in plain(found)))
+    else:
+        print(found.table())
+        seconds = sum(about["seconds"] for about in found.attacks.values())
+        saved = f"record: {options.out}" if options.out else "no record kept; --out FILE saves one for linfair compare"
+        print(f"\n{seconds:.1f} s on {found.environment['device']}; {saved}")
+
+
+def plain(found: Evaluation) -> list[tuple[str, ...]]:
+    """Rows of text: every measure and every class under every attack."""
+    rows: list[tuple[str, ...]] = [("attack", "class", "n", "accuracy", "low", "high")]
+
+    def add(attack: str, name: str, n: int, part: dict[str, Any], key: str) -> None:
+        values = (part[key], part["low"], part["high"])
+        rows.append((attack, name, str(n), *("" if value is None else f"{value:.6g}" for value in values)))
+
+    for attack, measures in found.measures.items():
+        for name in ("average", "worst", "bottom_3", "disparity", "nsd"):
+            add(attack, f"({name})", len(found.labels), measures[name], "value")
+        for row in measures["classes"]:
+            add(attack, row["name"], row["n"], row, "value")
+    return rows
