@@ -5,6 +5,7 @@
 :class:`PerClass`        one budget a class
 :func:`parse_budget`     "8/255" as a number
 :func:`sample_targets`   target classes drawn from class priors
+:func:`lent`             a model in eval mode for a while, given back as it was
 :func:`robust_flags`     one flag an image: still classified correctly under an attack; resumes after a kill
 :data:`ATTACKS`          the attacks of an evaluation by name; :class:`Attack`, :func:`get_attack`
 :func:`corrupt`          noise, blur, contrast, JPEG at three severities (own corruptions, not CIFAR-10-C)
@@ -18,6 +19,7 @@ from __future__ import annotations
 from linfair.attacks._budgets import PerClass, parse_budget
 from linfair.attacks._flags import robust_flags
 from linfair.attacks._losses import LOSSES, sample_targets
+from linfair.attacks._modes import lent
 from linfair.attacks._pgd import misclassified, pgd
 from linfair.attacks.corruptions import CORRUPTIONS, corrupt
 from linfair.attacks.suite import ATTACKS, Attack, get_attack
@@ -30,6 +32,7 @@ __all__ = [
     "PerClass",
     "corrupt",
     "get_attack",
+    "lent",
     "misclassified",
     "parse_budget",
     "pgd",

@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from linfair.models import MODELS, build, load_weights
-from linfair.models.weights import _read
+from linfair.models import MODELS, build, load_weights, read_weights
 
 
 class EvaluationError(ValueError):
@@ -135,7 +134,7 @@ def _required(found: Callable[..., Any]) -> list[str]:
 
 def _ours(name: str, path: Path, n_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
     """A network of this package, as wide as the weights say and with a normalisation where they hold one."""
-    state, _ = _read(path)
+    state, _ = read_weights(path)
     options: dict[str, Any] = {}
     default = inspect.signature(MODELS[name]).parameters.get("width")
     if default is not None and "head.weight" in state:

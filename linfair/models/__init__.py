@@ -18,9 +18,9 @@ from linfair._check import as_array, as_count, as_positive
 from linfair.models.blocks import Net, Normalise
 from linfair.models.fold import AttackCopy, attack_copy
 from linfair.models.nets import Features, linear, preact_resnet18, resnet18, small_cnn, wrn28_10, wrn34_10
-from linfair.models.weights import load_weights, save_weights
+from linfair.models.weights import load_weights, read_weights, save_weights
 
-__all__ = ["MODELS", "AttackCopy", "Net", "attack_copy", "build", "load_weights", "save_weights"]
+__all__ = ["MODELS", "AttackCopy", "Net", "attack_copy", "build", "load_weights", "read_weights", "save_weights"]
 
 MODELS: dict[str, Callable[..., Features]] = {
     "linear": linear,

@@ -47,7 +47,7 @@ def load_weights(model: nn.Module, path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: no such file, no file of weights, or weights of another network; the model is then unchanged.
     """
-    weights, meta = _read(Path(path))
+    weights, meta = read_weights(Path(path))
     own = model.state_dict()
     missing = [name for name in own if name not in weights]
     extra = [name for name in weights if name not in own]
@@ -66,7 +66,8 @@ def load_weights(model: nn.Module, path: str | Path) -> dict[str, Any]:
     return meta
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(state, what was saved beside it) of a file; prefixes of wrappers are taken off. Raises ValueError."""
     if not path.is_file():
         raise ValueError(f"weights must be an existing file, got {path}; check the path")
     try:

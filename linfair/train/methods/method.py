@@ -1,0 +1,80 @@
+"""What a training method is: a batch transform, an inner attack, a loss, a rule from class statistics to weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from linfair.train.context import Context, Losses
+from linfair.train.state import ClassState, ClassWeights
+
+
+@dataclass(frozen=True)
+class Method:
+    """The base of all methods. Fields are hyper-parameters with our defaults; a method holds no state of its own.
+
+    A subclass overrides what differs from its parent, and reads :class:`ClassWeights` wherever something may differ
+    from class to class. So a method that only steers is its parent and a rule, and neutral weights give the parent.
+    """
+
+    name: ClassVar[str]
+    parent: ClassVar[str] = ""
+    """The method it was made from, "" for none."""
+    needs_teacher: ClassVar[bool] = False
+    RELEASE: ClassVar[Mapping[str, Any]] = {}
+    """The values of the authors' release for the fields, where there is one."""
+
+    def __post_init__(self) -> None:
+        """Checks the fields; a subclass with fields adds their ranges."""
+        for field in fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
+                raise TypeError(f"{field.name} must be of type {kind.__name__}, got {value!r}; pass {field.default!r}")
+
+    def transform(self, x: Tensor, y: Tensor, weights: ClassWeights, ctx: Context) -> Tensor:
+        """The batch to train on, [N, ...] like x; labels stay."""
+        return x
+
+    def attack(self, x: Tensor, y: Tensor, weights: ClassWeights, ctx: Context) -> Tensor | None:
+        """Adversarial images like x, or None for a method without. Here: PGD on the cross-entropy, budgets by class."""
+        return ctx.pgd(x, y, weights)
+
+    def loss(self, x: Tensor, x_adv: Tensor | None, y: Tensor, weights: ClassWeights, ctx: Context) -> Losses:
+        """The scalar to minimise. Weights act on samples; the sum is divided by N, not by the sum of the weights."""
+        raise NotImplementedError
+
+    def rule(self, state: ClassState, weights: ClassWeights, epoch: int, epochs: int) -> ClassWeights:
+        """The weights of the next epoch from what epoch `epoch` (0-based, just finished) measured. Here: unchanged."""
+        return weights
+
+
+def given(x_adv: Tensor | None) -> Tensor:
+    """The adversarial images; an error where there are none."""
+    if x_adv is None:
+        raise ValueError("x_adv must be a tensor, got None; pass what attack() returned")
+    return x_adv
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """``-log p_y`` of every sample [N] from logits [N, C]."""
+    return F.cross_entropy(logits, y, reduction="none")
+
+
+def kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
+    """``KL(p || q) = sum_k p_k (log p_k - log q_k)`` of every sample [N]; gradients flow through both."""
+    return F.kl_div(logits_q.log_softmax(1), logits_p.log_softmax(1), reduction="none", log_target=True).sum(1)
+
+
+def ends(share: float, epoch: int, epochs: int) -> bool:
+    """Whether epoch `epoch` (0-based) is the last of a warm-up of ``round(share epochs)`` epochs, at least one."""
+    return epoch + 1 == max(round(share * epochs), 1)
+
+
+def float32(value: Tensor) -> Tensor:
+    """Statistics are float64, weights float32."""
+    return value.to(torch.float32)

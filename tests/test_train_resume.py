@@ -1,0 +1,126 @@
+"""A run that is killed or stopped at any moment and started again comes to the bits of the uninterrupted one."""
+
+import json
+import multiprocessing
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from linfair.train import TrainConfig, TrainingError, fit, loop
+from linfair.train.methods import METHODS
+from train_cases import CONFIG, digits, same_tensors, saved, teacher, timeless
+
+LONG = replace(CONFIG, method="dafa_trades", epochs=8, awp=0.005, awp_start=0.4, augment=True, clip=1.0)
+
+
+def work(config: TrainConfig, folder: Path, seconds: float) -> None:
+    """A process of its own, with a checkpoint every so many seconds."""
+    torch.set_num_threads(1)
+    loop.CHECKPOINT_SECONDS = seconds
+    fit(config, digits(), folder=folder, progress=False)
+
+
+def same_run(a: Path, b: Path) -> None:
+    assert same_tensors(saved(a, "model.pt")["weights"], saved(b, "model.pt")["weights"])
+    first, second = saved(a), saved(b)
+    for part in ("model", "optimizer", "ema", "weights", "best", "history"):
+        assert same_tensors(first[part], second[part]), part
+    assert first["counters"]["epoch"] == second["counters"]["epoch"]
+    logs = [[json.loads(line) for line in (f / "log.jsonl").read_text().splitlines()] for f in (a, b)]
+    assert timeless(logs[0]) == timeless(logs[1])
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["linfair.train", "sklearn.datasets"])
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+
+    def start(folder: Path, seconds: float):
+        process = context.Process(target=work, args=(LONG, folder, seconds))
+        process.start()
+        return process
+
+    def written() -> int:
+        path = killed / "checkpoint.pt"
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+    rng, kills = np.random.default_rng(0), 0
+    while kills < 6:
+        before, process = written(), start(killed, 0.02)
+        while process.is_alive() and written() == before:
+            time.sleep(0.005)
+        process.join(rng.uniform(0.0, 0.1))
+        if not process.is_alive():
+            break
+        process.kill()  # SIGKILL
+        process.join()
+        kills += 1
+    assert kills >= 3, "it must die in the middle; give it more to do"
+    last, first = start(killed, 0.02), start(whole, 60.0)
+    last.join()
+    first.join()
+    assert last.exitcode == first.exitcode == 0
+    assert not list(killed.glob("*.tmp")), "what a killed writer left is cleared away"
+    same_run(whole, killed)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_stopped_after_every_step(name, tmp_path):
+    config, data = replace(CONFIG, method=name, batch_size=32, steps=1, validation=0.2), digits(160)
+    model = teacher(data) if METHODS[name].needs_teacher else None
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    want = fit(config, data, folder=whole, teacher=model, progress=False)
+    calls = 0
+    while True:
+        got = fit(config, data, folder=pieces, teacher=model, progress=False, stop_after=0.0)
+        calls += 1
+        if got.finished:
+            break
+        assert got.path == pieces / "checkpoint.pt"
+    assert calls == 2 * 4
+    assert got.path == pieces / "model.pt"
+    assert all(np.isfinite(row["loss"]) for row in got.history)
+    assert torch.equal(got.state.sums, want.state.sums)
+    same_run(whole, pieces)
+
+
+def test_a_finished_run_is_read_not_repeated(tmp_path, monkeypatch):
+    data = digits(160)
+    want = fit(CONFIG, data, folder=tmp_path, progress=False)
+    (tmp_path / "model.pt").unlink()
+    (tmp_path / "log.jsonl").unlink()
+    monkeypatch.setattr(loop.Run, "advance", None)
+    got = fit(CONFIG, data, folder=tmp_path, progress=False)
+    assert got.finished
+    assert same_tensors(got.model.state_dict(), want.model.state_dict())
+    assert got.history == want.history
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+    assert (tmp_path / "model.pt").exists()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    data = digits(160)
+    fit(CONFIG, data, folder=tmp_path, progress=False, stop_after=0.0)
+    kept = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(TrainingError, match=r"got epochs = 2 instead of 3; delete it or use another folder"):
+        fit(replace(CONFIG, epochs=3), data, folder=tmp_path, progress=False)
+    with pytest.raises(TrainingError, match=r"got method = 'pgd_at' instead of 'trades', options = \{\} instead of"):
+        fit(replace(CONFIG, method="trades", options={"beta": 2.0}), data, folder=tmp_path, progress=False)
+    with pytest.raises(TrainingError, match="got data = "):
+        fit(CONFIG, digits(161), folder=tmp_path, progress=False)
+    with pytest.raises(TrainingError, match="got teacher = None instead of '"):
+        fit(CONFIG, data, folder=tmp_path, teacher=teacher(data), progress=False)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == kept
+    (tmp_path / "checkpoint.pt").write_bytes(kept[: len(kept) // 2])
+    with pytest.raises(TrainingError, match="as it was written"):
+        fit(CONFIG, data, folder=tmp_path, progress=False)
+
+
+def test_stopping_needs_a_folder():
+    with pytest.raises(ValueError, match="stop_after needs a folder"):
+        fit(CONFIG, digits(160), stop_after=1.0)
