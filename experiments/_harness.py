@@ -10,7 +10,13 @@ A script gives its science and nothing else:
 and, where it reads a real data set, `dataset(options)`: something with `.label`, `.fingerprint` and `.suffix` ("" for
 CIFAR-10, "-digits", ... in file names). Then the functions take one more argument: cells(cfg, data),
 compute(cell, cfg, data), plot(rows, label). A script with flags of its own passes `options=` a subclass of Options;
-one that prints its records passes `table=`, a function of their folder, for --table.
+one that prints its records passes `table=`, a function of their folder, for --table. Files are called
+`<stem><suffix>`: `stem=` replaces the name, `suffix=`, a function of (config, data), what the data set adds.
+`summary=`, a function of all rows, makes the table on record from what compute gave.
+
+Work of hours keeps records of its own: `bench=`, a function of (config, options, data, stem), gives an object whose
+work() computes until it is done or its time is up. It takes the place of the data set in cells and in compute, which
+then reads a finished cell and raises Unfinished for the others.
 
 Mistakes of the user end in one line and exit status 2; LINFAIR_TRACEBACK=1 shows where any error came from.
 """
@@ -21,7 +27,6 @@ import contextlib
 import dataclasses
 import io
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -33,6 +38,7 @@ import tyro
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+import _records
 from linfair import plotting, runs
 
 FIGURES = Path(__file__).resolve().parents[1] / "figures"
@@ -40,6 +46,10 @@ FIGURES = Path(__file__).resolve().parents[1] / "figures"
 
 class UsageError(ValueError):
     """The command line asks for something that cannot be; the message is one line with the remedy."""
+
+
+class Unfinished(Exception):
+    """A cell that is left for a later call."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,8 @@ class Options:
     """Redraw every record of this experiment, compute nothing."""
     force: bool = False
     """Compute everything again, even what is up to date."""
-    device: Literal["cpu"] = "cpu"
-    """Where the numerics run."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the numerics run; cuda for the deep experiments."""
     data_dir: Path | None = None
     """Folder of a real data set, for the experiments that read one."""
     table: bool = False
@@ -70,6 +80,14 @@ class Dataset(Protocol):
     suffix: str
 
 
+class Bench(Protocol):
+    """What works through a long experiment: `work` until done or out of time, `rest` names what is left then."""
+
+    def work(self) -> None: ...
+    def rest(self) -> list[str]: ...
+    def seconds(self) -> float: ...
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A script's science, as the module docstring says."""
@@ -83,6 +101,15 @@ class Experiment:
     dataset: Callable[[Any], Dataset] | None = None
     options: type[Options] = Options
     table: Callable[[Path], str] | None = None
+    stem: str = ""
+    suffix: Callable[[Any, Any], str] | None = None
+    summary: Callable[[list[runs.Row]], list[runs.Row]] | None = None
+    bench: Callable[[Any, Any, Any, Path], Bench] | None = None
+
+    @property
+    def base(self) -> str:
+        """What the files of every data set begin with."""
+        return self.stem or self.name
 
 
 def parse(experiment: Experiment, argv: list[str]) -> tuple[Any, Options]:
@@ -114,6 +141,8 @@ def parse(experiment: Experiment, argv: list[str]) -> tuple[Any, Options]:
         raise UsageError("--data-dir is for experiments on real data, this one generates its own; drop it")
     if options.plot_only and options.force:
         raise UsageError("--plot-only and --force exclude each other, got both; drop one")
+    if options.device != "cpu" and experiment.bench is None:
+        raise UsageError(f"--device {options.device} is for the deep experiments, this one runs on the cpu; drop it")
     if options.table and experiment.table is None:
         raise UsageError("--table is for experiments that have tables, this one has figures only; drop it")
     alone = experiment.options(table=True, quick=options.quick, out=options.out)
@@ -135,18 +164,6 @@ def _check_numbers(config: Any) -> None:
                 raise UsageError(f"{flag} must be at least {least}, got {number}; drop it for the default")
 
 
-def _shown(path: Path) -> str:
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _hash_on_record(stem: Path) -> str | None:
-    """The hash of a complete record; None where it is missing or damaged."""
-    try:
-        return runs.read_record(stem)[0].get("hash")
-    except runs.RecordError:
-        return None
-
-
 def _compute(experiment: Experiment, config: Any, options: Options, data: Dataset | None, stem: Path) -> None:
     """Compute the missing cells, then write <stem>.csv and <stem>.json."""
     fingerprint = data.fingerprint if data else None
@@ -156,8 +173,8 @@ def _compute(experiment: Experiment, config: Any, options: Options, data: Datase
         partial.clear()
     resumed = len(partial) > 0
     # A partial beside a complete record is a --force that was killed: finish it.
-    if not options.force and not resumed and _hash_on_record(stem) == run_hash:
-        print(f"{experiment.name}: up to date, {_shown(stem)}.csv")
+    if not options.force and not resumed and _records.hash_on_record(stem) == run_hash:
+        print(f"{experiment.name}: up to date, {_records.shown(stem)}.csv")
         return
     more = (data,) if data else ()
     cells = experiment.cells(config, *more)
@@ -179,44 +196,44 @@ def _compute(experiment: Experiment, config: Any, options: Options, data: Datase
         if not resumed:  # this config cannot be finished: its cells are of no use
             partial.clear()
         raise
-    plain = runs.plain(config)
-    record = {
-        "schema": runs.SCHEMA,
-        "experiment": experiment.name,
-        "hash": run_hash,
-        "quick": options.quick,
-        "config": plain,
-        "seeds": plain.get("seeds"),
-        "dataset": {"label": data.label if data else "synthetic, generated from the seeds", "fingerprint": fingerprint},
-        "n_rows": len(rows),
-        "columns": runs.columns(rows),
-        "elapsed_seconds": round(sum(entry["seconds"] for entry in done), 2),
-        **runs.environment(),
-    }
-    runs.write_csv(stem.with_name(f"{stem.name}.csv"), rows)
-    runs.write_json(stem.with_name(f"{stem.name}.json"), record)
+    seconds = sum(entry["seconds"] for entry in done)
+    _records.write(experiment, config, data, stem, rows, seconds, quick=options.quick)
     partial.clear()
-    print(f"{experiment.name}: {len(rows)} rows in {record['elapsed_seconds']} s, {_shown(stem)}.csv")
+
+
+def _gather(experiment: Experiment, config: Any, options: Options, data: Dataset | None, stem: Path) -> bool:
+    """Let the bench work, then write the record of what is finished; False where there is no record to write."""
+    assert experiment.bench
+    bench = experiment.bench(config, options, data, stem)
+    cells = experiment.cells(config, bench)
+    bench.work()
+    rows: list[runs.Row] = []
+    left: list[dict[str, Any]] = []
+    for cell in cells:
+        try:
+            rows += experiment.compute(cell, config, bench)
+        except Unfinished:
+            left.append(cell)
+    if names := bench.rest():
+        print(f"{experiment.name}: the same command goes on with {len(names)} runs that are left: {', '.join(names)}")
+    if not rows or (left and not getattr(options, "partial", False)):
+        return False
+    _records.write(experiment, config, data, stem, rows, bench.seconds(), quick=options.quick, left=left)
+    return True
 
 
 def _draw(experiment: Experiment, stem: Path, out: Path) -> None:
     """Draw from the record on disk, never from memory: a redraw later gives the same bytes."""
-    record, rows = runs.read_record(Path(_shown(stem)))
+    record, rows = runs.read_record(Path(_records.shown(stem)))
     with plotting.style():
         figures = experiment.plot(rows, *((record["dataset"]["label"],) if experiment.dataset else ()))
         if not isinstance(figures, dict):
             figures = {"": figures}
-        suffix = stem.name.removeprefix(experiment.name)
+        suffix = stem.name.removeprefix(experiment.base)
         for key, figure in figures.items():
-            name = f"{experiment.name}_{key}{suffix}" if key else stem.name
+            name = f"{experiment.base}_{key}{suffix}" if key else stem.name
             written = plotting.save(figure, out / name)
-            print(f"{experiment.name}: drew {', '.join(map(_shown, written))}")
-
-
-def _records(experiment: Experiment, folder: Path) -> list[Path]:
-    """Stems of this experiment's records, whatever their data set; of damaged ones too."""
-    own = re.compile(rf"{re.escape(experiment.name)}(-.*)?\.(json|csv)")
-    return sorted({path.with_suffix("") for path in folder.glob("*") if own.fullmatch(path.name)})
+            print(f"{experiment.name}: drew {', '.join(map(_records.shown, written))}")
 
 
 def execute(experiment: Experiment, argv: list[str]) -> int:
@@ -228,17 +245,23 @@ def execute(experiment: Experiment, argv: list[str]) -> int:
         if options.table and experiment.table:
             text = experiment.table(folder)
             if not text:
-                raise UsageError(f"--table needs a record, got none in '{_shown(folder)}'; run without --table first")
+                raise UsageError(
+                    f"--table needs a record, got none in '{_records.shown(folder)}'; run without --table first"
+                )
             sys.stdout.write(text)
             return 0
         if options.plot_only:
-            for stem in _records(experiment, folder) or [folder / experiment.name]:
+            for stem in _records.stems(experiment, folder) or [folder / experiment.base]:
                 _draw(experiment, stem, out)
             return 0
         data = experiment.dataset(options) if experiment.dataset else None
         runs.prepare_folder(folder)
-        stem = folder / f"{experiment.name}{data.suffix if data else ''}"
-        _compute(experiment, config, options, data, stem)
+        suffix = experiment.suffix(config, data) if experiment.suffix else data.suffix if data else ""
+        stem = folder / f"{experiment.base}{suffix}"
+        if experiment.bench is None:
+            _compute(experiment, config, options, data, stem)
+        elif not _gather(experiment, config, options, data, stem):
+            return 0
         _draw(experiment, stem, out)
         return 0
     except KeyboardInterrupt:

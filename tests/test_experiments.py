@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(p for p in (ROOT / "experiments").glob("*.py") if not p.name.startswith("_"))
 RECORDS = sorted((ROOT / "figures" / "data").glob("*.json"))
 
+RUNS = sorted((ROOT / "figures" / "data" / "runs").glob("*/*.json"))
+RUN_KEYS = {"schema", "run", "hash", "config", "teacher", "dataset", "selected", "history", "environment"}
+
 KEYS = {"schema", "experiment", "hash", "quick", "config", "seeds", "dataset", "n_rows", "columns", "elapsed_seconds"}
 KEYS |= {"versions", "backend", "cpu", "cores", "commit"}
 
@@ -66,10 +69,11 @@ def test_committed_record_is_complete(path):
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda p: p.stem)
 def test_committed_record_has_its_figures(path):
-    experiment = json.loads(path.read_text(encoding="utf-8"))["experiment"]
-    suffix = path.stem.removeprefix(experiment)
-    figures = [p for p in (ROOT / "figures").glob(f"{experiment}*{suffix}.pdf")]
-    keyed = re.compile(rf"{re.escape(experiment)}(_\w+)?{re.escape(suffix)}")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    base = record.get("stem", record["experiment"])
+    suffix = path.stem.removeprefix(base)
+    figures = [p for p in (ROOT / "figures").glob(f"{base}*{suffix}.pdf")]
+    keyed = re.compile(rf"{re.escape(base)}(_\w+)?{re.escape(suffix)}")
     drawn = [p for p in figures if keyed.fullmatch(p.stem)]
     assert drawn
     assert all(p.with_suffix(".png").exists() for p in drawn)
@@ -82,6 +86,20 @@ def test_default_config_matches_its_committed_record(path):
     committed = [json.loads(r.read_text()) for r in RECORDS]
     mine = [r for r in committed if r["experiment"] == path.stem]
     assert any(r["config"] == config for r in mine), "Config changed since the record was made; run it again"
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_committed_run_is_complete_and_belongs_to_a_record(path):
+    text = path.read_text(encoding="utf-8")
+    record = json.loads(text)
+    assert set(record) >= RUN_KEYS
+    assert record["run"] == path.stem
+    assert record["measurements"]
+    for about in record["measurements"].values():
+        assert {"asked", "n", "eps", "search", "seconds", "device"} <= set(about)
+    owner = json.loads((ROOT / "figures" / "data" / f"{path.parent.name}.json").read_text(encoding="utf-8"))
+    assert record["dataset"]["label"] == owner["dataset"]["label"]
+    assert not re.search(r'"(/|[A-Z]:\\\\)', text), "a record holds no absolute path"
 
 
 def test_no_stray_files_in_figures():

@@ -1,0 +1,135 @@
+"""From run records to the table of methods: numpy only, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from linfair import metrics
+from linfair.runs import Row
+
+BASE = "pgd_at"
+"""The method that rho compares with."""
+DRAWS = 2000
+STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "avg": lambda a: a.mean(-1),
+    "worst": lambda a: a.min(-1),
+    "bottom3": lambda a: metrics.bottom_k(a, min(3, a.shape[-1])),
+    "disparity": metrics.disparity,
+    "nsd": metrics.nsd,
+}
+ERRORS = ("avg", "worst", "disparity")
+
+
+def row_of(record: dict[str, Any]) -> Row:
+    """The numbers of one run, flat. Accuracies are fractions; `_se` is the standard error over test images."""
+    names = record["dataset"]["classes"]
+    found = record["measurements"]
+    row: Row = {
+        "method": record["config"]["method"],
+        "seed": record["config"]["seed"],
+        "classes": " ".join(names),
+        "epochs": record["config"]["epochs"],
+        "selected_epoch": record["selected"]["epoch"],
+        "validation": record["selected"]["score"],
+    }
+    for key, about in found.items():
+        if key != "matrices":
+            row |= columns(key, names, np.array(about["correct"]), np.array(about["n"]))
+    if "matrices" in found:
+        row |= neighbours(names, found["matrices"], np.array(found["matrices"]["n"]))
+    row["device"] = record["environment"]["device"]
+    return row
+
+
+def columns(key: str, names: list[str], correct: np.ndarray, n: np.ndarray) -> Row:
+    """Class measures of one attack from the counts of every class."""
+    accuracy = correct / n
+    draws = np.random.default_rng(0).binomial(n, accuracy, (DRAWS, len(n))) / n
+    row: Row = {f"{key}_n": int(n.sum())}
+    for name, statistic in STATISTICS.items():
+        value = float(statistic(accuracy))
+        row[f"{key}_{name}"] = None if np.isnan(value) else value
+        if name in ERRORS:
+            row[f"{key}_{name}_se"] = float(np.std(statistic(draws)))
+    row[f"{key}_worst_class"] = names[int(accuracy.argmin())]
+    return row | {f"{key}_{name}": float(a) for name, a in zip(names, accuracy, strict=True)}
+
+
+def neighbours(names: list[str], found: dict[str, Any], n: np.ndarray) -> Row:
+    """Class similarity on clean images, and where the attacked images of the worst class go.
+
+    similarity_k is the mean over j of (S_kj + S_jk) / 2, S the mean softmax of clean images; leaning_k the mean over j
+    of S_jk alone, which no image of class k enters. Neighbours of the worst class by falling (S_kj + S_jk) / 2.
+    """
+    S, confusion = np.array(found["clean_softmax"]), np.array(found["confusion"])
+    both = (S + S.T) / 2
+    others = ~np.eye(len(S), dtype=bool)
+    k = int((confusion.diagonal() / n).argmin())
+    order = [j for j in np.argsort(-both[k], kind="stable") if j != k]
+    means = {
+        "similarity": [float(both[i][others[i]].mean()) for i in range(len(S))],
+        "leaning": [float(S[:, i][others[i]].mean()) for i in range(len(S))],
+    }
+    row: Row = {f"{key}_{name}": v for key, values in means.items() for name, v in zip(names, values, strict=True)}
+    row["weak_class"] = names[k]
+    row["weak_neighbours"] = " ".join(names[j] for j in order)
+    row |= {f"to_neighbour_{r}": float(confusion[k, j] / n[k]) for r, j in enumerate(order, 1)}
+    return row
+
+
+def summary(rows: list[Row]) -> list[Row]:
+    """One row a method: means over its seeds, and `_seeds_se`, the standard error over seeds where there are several.
+
+    `_se` is the mean over the seeds of the standard error over test images. rho is taken seed by seed.
+    """
+    base = {row["seed"]: row for row in rows if row["method"] == BASE}
+    methods = dict.fromkeys(row["method"] for row in rows)
+    return [ordered(_method([row for row in rows if row["method"] == m], base)) for m in methods]
+
+
+def _method(rows: list[Row], base: dict[int, Row]) -> Row:
+    first = rows[0]
+    found: Row = {"method": first["method"], "seeds": len(rows), "classes": first["classes"]}
+    attacks = [key.removesuffix("_worst_class") for key in first if key.endswith("_worst_class")]
+    names = str(first["classes"]).split(" ")
+    for key, value in first.items():
+        if key in found or key == "seed":
+            continue
+        values = [row[key] for row in rows if row.get(key) is not None]
+        if isinstance(value, str) or not values:
+            found[key] = value
+        else:
+            found[key] = int(values[0]) if key.endswith("_n") or key == "epochs" else float(np.mean(values))
+            if any(key == f"{a}_{name}" for a in attacks for name in ERRORS) and len(values) > 1:
+                found[f"{key}_seeds_se"] = float(np.std(values, ddof=1) / np.sqrt(len(values)))
+    for attack in attacks:
+        found[f"{attack}_worst_class"] = names[int(np.argmin([found[f"{attack}_{name}"] for name in names]))]
+        found[f"{attack}_rho"] = _rho(rows, base, attack)
+    return found
+
+
+def _rho(rows: list[Row], base: dict[int, Row], attack: str) -> float | None:
+    """Mean over the seeds that both have; None without one, or where the worst class of the base is at 0."""
+    values = []
+    for row in rows:
+        against = base.get(row["seed"], {})
+        if row.get(f"{attack}_avg") is not None and against.get(f"{attack}_worst"):
+            values.append(metrics.rho(*(r[f"{attack}_{name}"] for r in (row, against) for name in ("avg", "worst"))))
+    return float(np.mean(values)) if values else None
+
+
+def ordered(row: Row) -> Row:
+    """Averages and worst classes of clean, PGD-20 and APGD first, then other summaries, then class columns."""
+    names = str(row["classes"]).split(" ")
+    head = ["method", "seeds"]
+    for attack in ("clean", "pgd20", "apgd"):
+        measures = [f"{m}{e}" for m in ("avg", "worst", "disparity") for e in ("", "_se", "_seeds_se")]
+        head += [f"{attack}_{m}" for m in (*measures, "worst_class", "bottom3", "nsd", "rho", "n")]
+    by_class = [key for key in row if any(key.endswith(f"_{name}") for name in names) and key not in head]
+    by_class = [key for key in by_class if not key.startswith("to_neighbour")]
+    first = [key for key in head if key in row]
+    last = sorted(by_class, key=lambda key: not key.startswith("pgd20_"))
+    return {key: row[key] for key in [*first, *(k for k in row if k not in {*first, *last}), *last]}

@@ -1,0 +1,119 @@
+"""classwise.csv as Markdown, for --table, the README and the docs: reads records only, imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from linfair import runs
+from linfair.runs import Row
+
+TITLES = {
+    "standard": "standard", "pgd_at": "PGD-AT", "trades": "TRADES", "domain_mixup_natural": "Domain Mixup, natural",
+    "domain_mixup_robust": "Domain Mixup", "domain_mixup_beta": "Domain Mixup, Beta",
+    "domain_mixup_mway": "Domain Mixup, 4-way", "domain_mixup_easy": "Domain Mixup, easy classes",
+    "domain_mixup_hard": "Domain Mixup, hard classes", "dafa_pgd": "DAFA (PGD)", "dafa_trades": "DAFA (TRADES)",
+    "fair_tat": "FAIR-TAT", "ard": "ARD", "rslad": "RSLAD", "absld": "ABSLD",
+}  # fmt: skip
+ATTACKS = {
+    "clean": "clean", "pgd20": "PGD-20", "apgd": "APGD-CE + APGD-T", "autoattack": "AutoAttack", "cw20": "CW-20",
+    "linf12": "ℓ∞ 12/255", "l2": "ℓ2 0.5", "l1": "ℓ1 12", "exact_clean": "clean, exact pixels",
+    "exact_pgd20": "PGD-20, exact pixels", "pgd20_float32": "PGD-20 in float32 alone",
+}  # fmt: skip
+OURS = ("noise", "blur", "contrast", "jpeg")
+
+
+def title(method: str) -> str:
+    """The name of a method as text shows it."""
+    return TITLES.get(method, method)
+
+
+def percent(row: Row, key: str, digits: int = 1) -> str:
+    """A share in percent with its standard error, of seeds and test images together where both are known."""
+    value = row.get(key)
+    if value is None:
+        return "-"
+    error = total_error(row, key)
+    return f"{100 * value:.{digits}f}" + (f" ± {100 * error:.{digits}f}" if error else "")
+
+
+def total_error(row: Row, key: str) -> float:
+    """Standard error over test images and, with several seeds, over seeds."""
+    parts = [row.get(f"{key}_se") or 0.0, row.get(f"{key}_seeds_se") or 0.0]
+    return sum(part**2 for part in parts) ** 0.5
+
+
+def worst(row: Row, attack: str) -> str:
+    """The worst class: accuracy and name."""
+    name = row.get(f"{attack}_worst_class")
+    return f"{percent(row, f'{attack}_worst')} ({name})" if name is not None else "-"
+
+
+def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose first column is text and the others numbers."""
+    lines = [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in body)])
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def in_main(rows: Sequence[Row], attack: str) -> bool:
+    """Whether every method was measured under an attack."""
+    return all(row.get(f"{attack}_avg") is not None for row in rows)
+
+
+def main_table(rows: Sequence[Row]) -> str:
+    """Methods as rows: clean, PGD-20 and APGD, average and worst class, disparity, NSD, rho, seeds."""
+    n = rows[0]["apgd_n"] if in_main(rows, "apgd") else None
+    header = ["method", "seeds", "clean avg", "clean worst", "PGD-20 avg", "PGD-20 worst", "disparity", "NSD", "rho"]
+    header += [f"APGD avg (n = {n})", "APGD worst"] if n else []
+    body = []
+    for row in rows:
+        line = [title(row["method"]), row["seeds"], percent(row, "clean_avg"), worst(row, "clean")]
+        line += [percent(row, "pgd20_avg"), worst(row, "pgd20"), percent(row, "pgd20_disparity")]
+        line += [number(row.get("pgd20_nsd")), number(row.get("pgd20_rho"))]
+        body.append(line + ([percent(row, "apgd_avg"), worst(row, "apgd")] if n else []))
+    return markdown(header, body)
+
+
+def class_table(rows: Sequence[Row], attack: str = "pgd20") -> str:
+    """Class accuracies in percent."""
+    names = str(rows[0]["classes"]).split(" ")
+    body = [[title(r["method"]), *(percent(r, f"{attack}_{name}") for name in names)] for r in rows]
+    return markdown(["method", *names], body)
+
+
+def further_table(rows: Sequence[Row]) -> str:
+    """What only some methods were measured under: a row a method and attack; empty where there is none."""
+    body = []
+    for row in rows:
+        keys = [key.removesuffix("_worst_class") for key in row if key.endswith("_worst_class")]
+        for key in keys:
+            shown = key in ("clean", "pgd20") or (key == "apgd" and in_main(rows, key))
+            if not shown and row.get(f"{key}_avg") is not None:
+                name = ATTACKS.get(key, f"{key} (own)" if key.startswith(OURS) else key)
+                line = [percent(row, f"{key}_avg"), worst(row, key), percent(row, f"{key}_disparity")]
+                body.append([title(row["method"]), name, row[f"{key}_n"], *line])
+    return markdown(["method", "attack", "images", "avg", "worst", "disparity"], body) if body else ""
+
+
+def read(stem: Path) -> tuple[str, list[Row]]:
+    """(data label, rows) of a record."""
+    record, rows = runs.read_record(stem)
+    for row in rows:  # class names that are digits come back as numbers
+        row["classes"] = str(row["classes"])
+    return record["dataset"]["label"], rows
+
+
+def tables(folder: Path) -> str:
+    """The tables of every record in a folder."""
+    parts = []
+    for path in sorted(folder.glob("classwise*.csv"), key=lambda p: ("digits" in p.name, p.name)):
+        label, rows = read(path.with_suffix(""))
+        by_class = f"PGD-20, class by class:\n\n{class_table(rows)}"
+        parts.append(f"### {label} ({path.stem})\n\n{main_table(rows)}\n\n{by_class}\n")
+        if further := further_table(rows):
+            parts.append(f"Further attacks:\n\n{further}\n")
+    return "\n".join(parts)

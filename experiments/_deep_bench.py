@@ -1,0 +1,243 @@
+"""Working through a manifest of deep runs: resumable, within a time budget, by one process or several.
+
+Everything lives in files. The record of a run is `<records>/<run>.json`; its training and unfinished measurements lie
+in a folder of their own below `--work`, where a lock says who is at it. So any number of processes may share a
+manifest, any of them may be killed, and a record made on another machine is simply found.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from _deep_options import DeepOptions, check, exact_images
+from _deep_runs import Measure, Recipe, Run
+from _harness import Unfinished, UsageError
+from linfair import runs
+from linfair.data import Dataset
+
+try:
+    import fcntl
+except ImportError:  # not on Windows; there one process must do
+    fcntl = None
+
+WORK = Path(__file__).resolve().parents[1] / "runs"
+LOCK = "lock"
+
+
+class OutOfTime(Exception):
+    """The time budget is used up; what is done is on disk."""
+
+
+class Busy(Exception):
+    """Another process is at it."""
+
+
+Wanted = Callable[[Run, "Bench"], tuple[Measure, ...]]
+
+
+@dataclass
+class Bench:
+    """The runs of a manifest on one data set.
+
+    Args:
+        runs: in their order.
+        wanted: (run, bench) -> what to measure on it; ``more``: what to add once every run has that.
+        records: folder of this experiment's run records; ``others``: folders of further ones, only read.
+        exact: test images [n, ...] in [0, 1] with their original pixels, and labels [n].
+    """
+
+    data: Dataset
+    recipe: Recipe
+    runs: tuple[Run, ...]
+    wanted: Wanted
+    records: Path
+    work_folder: Path
+    options: DeepOptions
+    others: tuple[Path, ...] = ()
+    exact: tuple[np.ndarray, np.ndarray] | None = None
+    more: Wanted | None = None
+    deadline: float = float("inf")
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def identity(self, run: Run) -> str:
+        return run.identity(self.recipe.train, self.data.fingerprint)
+
+    def folder(self, run: Run) -> Path:
+        """Where a run trains: the same for every experiment that wants it."""
+        return self.work_folder / f"{run.name}-{self.identity(run)[:8]}"
+
+    def read(self, run: Run) -> dict[str, Any] | None:
+        """The record of a run, of this experiment or another; None where there is none of this identity."""
+        for folder in (self.records, *self.others):
+            record = runs.read_json(folder / f"{run.name}.json")
+            if record and record.get("hash") == self.identity(run):
+                return record
+        return None
+
+    def result(self, run: Run) -> dict[str, Any]:
+        """The record of a run that has all that is wanted. Raises Unfinished."""
+        if self.missing(run, self.wanted):
+            raise Unfinished(run.name)
+        return self.read(run) or {}
+
+    def missing(self, run: Run, wanted: Wanted) -> list[Measure]:
+        """What is not measured yet, or on another number of images."""
+        found = (self.read(run) or {}).get("measurements", {})
+        return [m for m in wanted(run, self) if found.get(m.key, {}).get("asked") != m.n]
+
+    def left(self) -> dict[Run, list[Measure]]:
+        """The runs to be trained or measured, with what is to be measured now."""
+        for wanted in filter(None, (self.wanted, self.more)):
+            if found := {run: missing for run in self.runs if (missing := self.missing(run, wanted))}:
+                return found
+        return {}
+
+    def remaining(self) -> float:
+        """Seconds that are left. Raises OutOfTime once there are none."""
+        seconds = self.deadline - time.time()
+        if seconds <= 0:
+            raise OutOfTime
+        return seconds
+
+    def rest(self) -> list[str]:
+        return [run.name for run in self.left()]
+
+    def seconds(self) -> float:
+        """What training and measuring took, over all runs on record."""
+        records = [record for run in self.runs if (record := self.read(run))]
+        measured = (about["seconds"] for record in records for about in record["measurements"].values())
+        return sum(record["train_seconds"] for record in records) + sum(measured)
+
+    def work(self) -> None:
+        """Train and measure until all is done or the time is up. Raises UsageError for runs that failed."""
+        if self.options.force:
+            self.forget()
+        if self.options.minutes is not None:
+            self.deadline = time.time() + 60.0 * self.options.minutes
+        count = min(self.options.jobs, len(self.left()))
+        if count <= 1:
+            self.loop()
+        else:
+            self.share(count)
+        if self.failed:
+            message = "; ".join(f"{name}: {why}" for name, why in self.failed.items())
+            if not self.options.partial:
+                raise UsageError(message)
+            print(f"failed: {message}", file=sys.stderr)
+
+    def loop(self) -> None:
+        """One process: take a run that nobody is at, finish it, take the next."""
+        from _deep_train import finish
+
+        threads = 1 if self.data.name == "digits" else max(runs.cores() // self.options.jobs, 1)
+        try:
+            with threadpool_limits(threads):  # small products are slower on many, and their sums get another order
+                while todo := [r for r in self.left() if r.name not in self.failed and self.chosen(r)]:
+                    if not any([self.attempt(run, finish) for run in todo]):
+                        time.sleep(min(2.0, self.remaining()))  # others are at all of them, or at a teacher
+        except OutOfTime:
+            return
+
+    def attempt(self, run: Run, finish: Callable[[Bench, Run], None]) -> bool:
+        """Whether there was anything to do: not while another process is at the run or at its teacher."""
+        self.remaining()
+        try:
+            with locked(self.folder(run)):
+                finish(self, run)
+        except Busy:
+            return False
+        except (RuntimeError, MemoryError, FloatingPointError) as error:  # one bad run does not stop the others
+            self.failed[run.name] = " ".join(str(error).split())
+        return True
+
+    def chosen(self, run: Run) -> bool:
+        return not self.options.only or run.method in self.options.only
+
+    def share(self, count: int) -> None:
+        """Several processes, each of them a loop."""
+        context = multiprocessing.get_context("spawn")  # a fork would inherit the threads and the CUDA of the parent
+        box = context.SimpleQueue()
+        options = dataclasses.replace(self.options, force=False)
+        workers = [
+            context.Process(target=_worker, args=(dataclasses.replace(self, options=options), box))
+            for _ in range(count)
+        ]
+        for worker in workers:
+            worker.start()
+        try:
+            for worker in workers:
+                worker.join()
+        except BaseException:
+            for worker in workers:
+                worker.terminate()
+            raise
+        while not box.empty():
+            self.failed |= box.get()
+        if broken := sum(worker.exitcode != 0 for worker in workers):
+            self.failed[f"{broken} of {count} processes"] = "ended early; the lines above say why, the rest is kept"
+
+    def forget(self) -> None:
+        """Drop records and checkpoints of the runs at hand, save those that another process makes anew: --force."""
+        self.others = ()
+        for run in filter(self.chosen, self.runs):
+            (self.records / f"{run.name}.json").unlink(missing_ok=True)
+            with suppress(Busy), locked(self.folder(run)):
+                for path in self.folder(run).iterdir():
+                    if path.name != LOCK:
+                        path.unlink(missing_ok=True)
+
+
+def _worker(bench: Bench, box: Any) -> None:
+    bench.loop()
+    box.put(bench.failed)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder, made if need be, for one process at a time. Raises Busy. The lock ends with its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Busy from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def opened(
+    data: Dataset,
+    recipe: Recipe,
+    manifest: tuple[Run, ...],
+    wanted: Wanted,
+    options: DeepOptions,
+    stem: Path,
+    others: tuple[str, ...] = (),
+    more: Wanted | None = None,
+) -> Bench:
+    """A bench for the record at `stem`; `others` are stems whose runs may serve. Raises UsageError for bad options."""
+    methods = dict.fromkeys(run.method for run in manifest)
+    if unknown := [method for method in options.only if method not in methods]:
+        raise UsageError(f"--only must be among {', '.join(methods)}, got {', '.join(unknown)}; drop or rename it")
+    check(options)
+    records = runs.prepare_folder(stem.parent / "runs" / stem.name)
+    work = runs.prepare_folder((options.work or (WORK / "quick" if options.quick else WORK)).absolute(), "--work")
+    siblings = tuple(stem.parent / "runs" / name for name in others)
+    return Bench(data, recipe, manifest, wanted, records, work, options, siblings, exact_images(options), more)

@@ -1,0 +1,96 @@
+"""How runs are trained and tested on each data set."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, Protocol
+
+from _deep_runs import Recipe, Testing, Training
+from _harness import UsageError
+from linfair.data import Dataset
+
+BEST = ("pgd_at", "best")
+OURS = ("noise", "blur", "contrast", "jpeg")
+"""Corruptions of our own."""
+
+DIGITS = Recipe(
+    Training(
+        width=8, epochs=5, batch_size=64, lr=0.1, ema=0.9, eps="0.12", step="0.08", steps=2, augment=False,
+        precision="float32", channels_last=False, validation=0.1, validation_steps=3,
+    ),
+    Testing(attacks=(("clean", 0), ("pgd20", 0)), more=(("apgd", 20, BEST),), matrices=100, search="float32"),
+)  # fmt: skip
+"""8 x 8 pixels, 1,437 images to train on: two seconds a run on one core."""
+
+SMALL_CNN = Recipe(
+    Training(ema=0.99),
+    Testing(
+        attacks=(("clean", 0), ("pgd20", 0), ("apgd", 2000)),
+        more=(
+            ("autoattack", 500, BEST),
+            ("cw20", 2000, BEST),
+            ("linf12", 500, BEST),
+            ("l2", 500, BEST),
+            ("l1", 500, BEST),
+            *((f"{kind}-2", 2000, BEST) for kind in OURS),
+            ("pgd20@float32", 2000, ("pgd_at",)),
+        ),
+        matrices=2000,
+    ),
+)
+"""CIFAR-10 on a few cores. A schedule of 12 epochs has 2,200 steps: an average over 1,000 would lag behind it."""
+
+RESNET18 = Recipe(
+    Training(model="resnet18", epochs=30, batch_size=256, ema=0.999, step="2/255", steps=10),
+    Testing(
+        attacks=(("clean", 0), ("pgd20", 0), ("apgd", 1000)),
+        more=(
+            ("autoattack", 1000, BEST),
+            ("cw20", 0, BEST),
+            ("linf12", 2000, BEST),
+            ("l2", 2000, BEST),
+            ("l1", 2000, BEST),
+            *((f"{kind}-2", 0, BEST) for kind in OURS),
+            ("pgd20@float32", 0, ("pgd_at",)),
+        ),
+        matrices=2000,
+        chunk=1000,
+    ),
+)
+"""CIFAR-10 on a GPU."""
+
+
+def TINY(recipe: Recipe) -> Recipe:
+    """The same in a second or two: of no scientific use."""
+    small = {"width": 4, "epochs": 2, "batch_size": 100, "steps": 2, "validation": 0.1, "validation_steps": 2}
+    train = dataclasses.replace(recipe.train, **small)
+    test = dataclasses.replace(recipe.test, attacks=(("clean", 0), ("pgd20", 0)), more=(("apgd", 10, BEST),))
+    return Recipe(train, test)
+
+
+class Settings(Protocol):
+    """The fields of a config that choose the recipe."""
+
+    @property
+    def preset(self) -> Literal["small_cnn", "resnet18"]: ...
+    @property
+    def epochs(self) -> int | None: ...
+    @property
+    def digits(self) -> Recipe: ...
+    @property
+    def small_cnn(self) -> Recipe: ...
+    @property
+    def resnet18(self) -> Recipe: ...
+
+
+def recipe(cfg: Settings, data: Dataset) -> Recipe:
+    """That of the data set and preset."""
+    if data.name == "digits" and cfg.preset != "small_cnn":
+        raise UsageError(f"--preset {cfg.preset} is for CIFAR-10, got no --data-dir; pass its folder or drop it")
+    found = cfg.digits if data.name == "digits" else getattr(cfg, cfg.preset)
+    return found if cfg.epochs is None else Recipe(dataclasses.replace(found.train, epochs=cfg.epochs), found.test)
+
+
+def suffix(cfg: Settings, data: Dataset) -> str:
+    """CIFAR-10 and its copies share a name, their labels tell them apart."""
+    return ("" if data.name == "cifar10" else data.suffix) + ("" if cfg.preset == "small_cnn" else f"-{cfg.preset}")

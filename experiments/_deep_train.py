@@ -1,0 +1,214 @@
+"""Training one run and measuring it; what is finished goes into its record at once."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from _deep_bench import Bench, locked
+from _deep_runs import Measure, Run, restrict, stratified
+from linfair import runs
+from linfair.attacks import parse_budget, pgd, robust_flags
+from linfair.data import Dataset
+from linfair.models import attack_copy
+from linfair.train import FitResult, TrainConfig, fit
+
+SCHEMA = 1
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+STEPS, SHARE = 20, 0.25
+"""PGD-20: its steps, and their length as a share of the radius."""
+
+
+def finish(bench: Bench, run: Run) -> None:
+    """Train a run if need be and measure what is wanted and missing. Raises OutOfTime, Busy, TrainingError."""
+    missing = bench.left().get(run)
+    if not missing:  # another process was faster
+        return
+    fitted = trained(bench, run)
+    record = bench.read(run) or _record(bench, run, fitted)
+    path = bench.records / f"{run.name}.json"
+    runs.write_json(path, record)
+    for measure in missing:
+        record["measurements"][measure.key] = measured(bench, run, fitted.model, measure, record["weights"])
+        runs.write_json(path, record)
+    if bench.options.jobs > 1:
+        print(f"{run.name}: done", flush=True)
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def config_of(bench: Bench, run: Run) -> TrainConfig:
+    fields = dataclasses.asdict(run.training(bench.recipe.train))
+    return TrainConfig(method=run.method, options=dict(run.options), seed=run.seed, **fields)
+
+
+def trained(bench: Bench, run: Run) -> FitResult:
+    """The finished training of a run; its folder is locked by the caller, or holds a finished run already."""
+    teacher = _teacher(bench, run.teacher) if run.teacher else None
+    data = restrict(bench.data, run.classes) if run.classes else bench.data
+    result = fit(
+        config_of(bench, run),
+        data,
+        device=bench.options.device,
+        folder=bench.folder(run),
+        teacher=teacher,
+        progress=bench.options.jobs == 1,
+        stop_after=None if bench.deadline == float("inf") else bench.remaining(),
+    )
+    if not result.finished:
+        bench.remaining()
+        return trained(bench, run)  # the clock of fit and ours differ by a moment
+    return result
+
+
+def _teacher(bench: Bench, run: Run) -> nn.Module:
+    finished = (bench.folder(run) / "model.pt").exists()
+    with nullcontext() if finished else locked(bench.folder(run)):
+        return trained(bench, run).model
+
+
+def _record(bench: Bench, run: Run, fitted: FitResult) -> dict[str, Any]:
+    """What is to be said of a training; measurements follow."""
+    history = fitted.history
+    scores = [row["score"] for row in history]
+    best = max(range(len(scores)), key=lambda k: (-1.0 if scores[k] is None else scores[k], k))
+    data = restrict(bench.data, run.classes) if run.classes else bench.data
+    return {
+        "schema": SCHEMA,
+        "run": run.name,
+        "hash": bench.identity(run),
+        "config": runs.plain({**dataclasses.asdict(config_of(bench, run)), "classes": run.classes}),
+        "teacher": run.teacher and {"run": run.teacher.name, "hash": bench.identity(run.teacher)},
+        "dataset": {"label": bench.data.label, "fingerprint": bench.data.fingerprint, "classes": data.class_names},
+        "selected": {"epoch": history[best]["epoch"], "score": scores[best]},
+        "weights": _rounded(history[best]["weights"]),
+        "history": [_rounded({k: v for k, v in row.items() if k != "weights"}) for row in history],
+        "train_seconds": round(sum(row["seconds"] for row in history), 1),
+        "environment": {**runs.environment(), "device": device_name(bench.options.device)},
+        "measurements": {},
+    }
+
+
+def _rounded(value: Any, digits: int = 5) -> Any:
+    if isinstance(value, dict):
+        return {k: _rounded(v, digits) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_rounded(v, digits) for v in value]
+    return round(value, digits) if isinstance(value, float) else value
+
+
+def device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else runs.cpu()
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+
+def measured(
+    bench: Bench, run: Run, model: nn.Module, measure: Measure, weights: dict[str, list[float]]
+) -> dict[str, Any]:
+    """One measurement: class counts and flags, or the matrices. Raises OutOfTime between chunks, which are kept."""
+    start = time.perf_counter()
+    model = model.to(bench.options.device).eval()
+    search = None
+    precision = measure.search or bench.recipe.test.search
+    if precision != "float32":
+        search = attack_copy(model, dtype=DTYPES[precision])
+    images, labels, names = _images(bench, run, measure)
+    eps = parse_budget(measure.eps or run.training(bench.recipe.train).eps)
+    radius = np.full(len(names), eps)
+    if measure.own:
+        radius *= weights.get("margin", 1.0)
+    n, test = len(labels), bench.recipe.test
+    size = test.chunk_cuda if bench.options.device == "cuda" else test.chunk
+    path = bench.folder(run) / f"{measure.key}-{measure.n or 'all'}-{precision}-{size}.npy"
+    kept = np.load(path) if path.exists() else np.zeros(0)  # what is known of the first images
+    seconds = 0.0
+    with exact_convolutions():
+        while not kept.size or len(kept) < n:
+            seconds_left = bench.remaining()
+            if kept.size and seconds > seconds_left:
+                bench.deadline = 0.0  # the next chunk would not be finished in time
+                bench.remaining()
+            begun = time.perf_counter()
+            part = slice(len(kept), min(len(kept) + size, n))
+            x = torch.from_numpy(images[part]).to(bench.options.device)
+            y = torch.from_numpy(labels[part]).to(bench.options.device)
+            if measure.attack == "matrices":
+                found = predictions(model, search or model, x, y, eps, len(names))
+            else:
+                found = np.zeros((len(x), 1))
+                for value in dict.fromkeys(radius):
+                    own = np.flatnonzero(radius[labels[part]] == value)
+                    if len(own):
+                        pick = torch.from_numpy(own).to(x.device)
+                        flags = robust_flags(
+                            model, x[pick], y[pick], measure.attack, eps=float(value), batch_size=size,
+                            device=bench.options.device, search_model=search, progress=False,
+                        )  # fmt: skip
+                        found[own, 0] = flags
+            kept = np.concatenate([kept, found]) if kept.size else found
+            with runs.atomic(path) as temporary, temporary.open("wb") as file:
+                np.save(file, kept)
+            seconds = time.perf_counter() - begun
+    about = {"asked": measure.n, "n": np.bincount(labels, minlength=len(names)).tolist(), "eps": radius.tolist()}
+    if measure.attack == "matrices":
+        about |= matrices(kept, labels, len(names))
+    else:
+        correct = kept[:, 0].astype(bool)
+        about |= {
+            "correct": np.bincount(labels[correct], minlength=len(names)).tolist(),
+            "flags": base64.b64encode(np.packbits(correct).tobytes()).decode(),
+        }
+    took = round(time.perf_counter() - start, 1)
+    return about | {"search": precision, "seconds": took, "device": device_name(bench.options.device)}
+
+
+def _images(bench: Bench, run: Run, measure: Measure) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Float images, labels and class names of what is measured."""
+    data: Dataset = restrict(bench.data, run.classes) if run.classes else bench.data
+    if measure.data == "exact":
+        assert bench.exact is not None
+        return *bench.exact, data.class_names
+    pick = stratified(data.test_labels, measure.n, data.n_classes)
+    images = (data.test_images[pick] / data.levels).astype(np.float32)
+    return images, data.test_labels[pick].astype(np.int64), data.class_names
+
+
+def predictions(model: nn.Module, search: Any, x: Tensor, y: Tensor, eps: float, n_classes: int) -> np.ndarray:
+    """[n, 2C + 1]: softmax of the images, softmax under PGD-20 run to its end on every image, class predicted then."""
+    generator = torch.Generator(x.device).manual_seed(0)
+    attacked = pgd(search, x, y, eps=eps, step=SHARE * eps, steps=STEPS, generator=generator)
+    with torch.no_grad():
+        clean, robust = model(x), model(attacked)
+    columns = [clean.softmax(1), robust.softmax(1), robust.argmax(1, keepdim=True)]
+    return torch.cat([c.double() for c in columns], 1).cpu().numpy()
+
+
+def matrices(found: np.ndarray, labels: np.ndarray, n_classes: int) -> dict[str, Any]:
+    """A row a true class: mean softmax of clean and of attacked images [C, C], counts of the predictions [C, C]."""
+    own = np.eye(n_classes)[labels]
+    means = own.T @ found[:, :-1] / own.sum(0)[:, None]
+    confusion = own.T @ np.eye(n_classes)[found[:, -1].astype(int)]
+    return {
+        "clean_softmax": _rounded(means[:, :n_classes].tolist(), 6),
+        "attacked_softmax": _rounded(means[:, n_classes:].tolist(), 6),
+        "confusion": confusion.astype(int).tolist(),
+    }
+
+
+def exact_convolutions() -> Any:
+    """float32 means float32: cuDNN would round convolutions to TF32."""
+    return (
+        torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+        if torch.cuda.is_available()
+        else nullcontext()
+    )

@@ -1,0 +1,116 @@
+"""Which class pays, and which training repairs it: every method of the harness at one budget, class by class.
+
+One cell is one run, trained and then evaluated on the test images: clean, PGD-20, AutoAttack's APGD-CE + APGD-T.
+Checkpoints are chosen on a held-out part of the training images.
+
+Default: scikit-learn's digits and a tiny network. With --data-dir: CIFAR-10 with a small residual network, or with
+--preset resnet18. Long runs go on where they stopped: --minutes 9 stops in time, --jobs 3 shares the runs among
+processes, --partial draws what is there. --table prints the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from _classwise_figures import plot
+from _classwise_rows import row_of, summary
+from _classwise_table import tables
+from _deep_bench import Bench, opened
+from _deep_options import DeepOptions, dataset
+from _deep_recipes import DIGITS, RESNET18, SMALL_CNN, TINY, recipe, suffix
+from _deep_runs import Measure, Recipe, Run, shrink
+from _harness import run
+from linfair.data import Dataset
+from linfair.runs import Row
+
+STEM = "classwise"
+NATURAL = ("standard", "domain_mixup_natural")
+"""Trained without an attack."""
+
+
+@dataclass(frozen=True)
+class Config:
+    preset: Literal["small_cnn", "resnet18"] = "small_cnn"
+    """Network and schedule for CIFAR-10; digits have their own."""
+    methods: tuple[str, ...] = (
+        "pgd_at", "trades", "domain_mixup_robust", "dafa_trades", "dafa_pgd", "fair_tat", "absld", "standard",
+        "domain_mixup_beta", "domain_mixup_mway", "domain_mixup_easy", "domain_mixup_hard", "domain_mixup_natural",
+        "rslad", "ard",
+    )  # fmt: skip
+    """In the order in which they are run."""
+    seeds: tuple[int, ...] = (0,)
+    """Of every method."""
+    second_seeds: tuple[str, ...] = ("pgd_at", "domain_mixup_robust", "dafa_trades", "dafa_pgd", "fair_tat", "absld")
+    """Methods that get another seed, after all the others."""
+    epochs: int | None = None
+    """In place of the recipe's."""
+    images: int | None = None
+    """Only so many training images, and a quarter as many to test on: for trials."""
+    digits: tyro.conf.Suppress[Recipe] = DIGITS
+    small_cnn: tyro.conf.Suppress[Recipe] = SMALL_CNN
+    resnet18: tyro.conf.Suppress[Recipe] = RESNET18
+
+
+QUICK = Config(
+    methods=("pgd_at", "dafa_trades", "absld"), second_seeds=("pgd_at",), images=400,
+    digits=TINY(DIGITS), small_cnn=TINY(SMALL_CNN), resnet18=TINY(RESNET18),
+)  # fmt: skip
+
+
+def manifest(cfg: Config) -> tuple[Run, ...]:
+    """Every method with each seed, then the second seeds."""
+    first = [Run(method, seed) for seed in cfg.seeds for method in cfg.methods]
+    another = max(cfg.seeds) + 1
+    return (*first, *(Run(method, another) for method in cfg.second_seeds if method in cfg.methods))
+
+
+def wanted(run: Run, bench: Bench) -> tuple[Measure, ...]:
+    """What is measured on every run: the attacks of the recipe, where they lead, PGD-20 on exact pixels."""
+    test = bench.recipe.test
+    found = [Measure(attack, n) for attack, n in test.attacks] + [Measure("matrices", test.matrices)]
+    if bench.exact is not None:
+        found += [Measure(attack, data="exact") for attack in ("clean", "pgd20")]
+    return tuple(found)
+
+
+def more(run: Run, bench: Bench) -> tuple[Measure, ...]:
+    """Further attacks on a few runs of the first seed."""
+    found = []
+    for attack, n, methods in bench.recipe.test.more if run.seed == bench.runs[0].seed else ():
+        if run.method in methods or ("best" in methods and run == best(bench)):
+            name, _, search = attack.partition("@")
+            found.append(Measure(name, n, search=search or None))
+    return tuple(found)
+
+
+def best(bench: Bench) -> Run | None:
+    """The run of the first seed with the best validation score, of those trained under attack."""
+    first = [r for r in bench.runs if r.seed == bench.runs[0].seed and r.method not in NATURAL]
+    scores = {r: record["selected"]["score"] for r in first if (record := bench.read(r))}
+    return max(scores, key=scores.__getitem__) if scores else None
+
+
+def bench(cfg: Config, options: DeepOptions, data: Dataset, stem: Path) -> Bench:
+    part = shrink(data, cfg.images) if cfg.images else data
+    return opened(part, recipe(cfg, data), manifest(cfg), wanted, options, stem, more=more)
+
+
+def cells(cfg: Config, bench: Bench) -> list[Row]:
+    """One a run."""
+    return [{"method": r.method, "seed": r.seed} for r in manifest(cfg)]
+
+
+def compute(cell: Row, cfg: Config, bench: Bench) -> list[Row]:
+    """One row from the record of a finished run."""
+    return [row_of(bench.result(Run(**cell)))]
+
+
+if __name__ == "__main__":
+    run(
+        name="cifar10_classwise", config=Config(), quick=QUICK, cells=cells, compute=compute, plot=plot,
+        dataset=dataset, options=DeepOptions, table=tables, stem=STEM, suffix=suffix, summary=summary, bench=bench,
+    )  # fmt: skip
