@@ -99,7 +99,7 @@ def _method(rows: list[Row], base: dict[int, Row]) -> Row:
         if key in found or key == "seed":
             continue
         values = [row[key] for row in rows if row.get(key) is not None]
-        if isinstance(value, str) or not values:
+        if isinstance(value, str) or not values or key.startswith("to_neighbour"):  # of the first seed's worst class
             found[key] = value
         else:
             found[key] = int(values[0]) if key.endswith("_n") or key == "epochs" else float(np.mean(values))

@@ -94,8 +94,15 @@ class Bench:
 
     def missing(self, run: Run, wanted: Wanted) -> list[Measure]:
         """What is not measured yet, or on another number of images."""
-        found = (self.read(run) or {}).get("measurements", {})
-        return [m for m in wanted(run, self) if found.get(m.key, {}).get("asked") != m.n]
+        record = self.read(run)
+        found = record["measurements"] if record else {}
+        gone = record is not None and not self.trained(run)
+        left = [m for m in wanted(run, self) if found.get(m.key, {}).get("asked") != m.n]
+        return [m for m in left if not (gone and m.optional)]
+
+    def trained(self, run: Run) -> bool:
+        """Whether the finished weights of a run are at hand."""
+        return (self.folder(run) / "model.pt").exists()
 
     def left(self) -> dict[Run, list[Measure]]:
         """The runs to be trained or measured, with what is to be measured now."""

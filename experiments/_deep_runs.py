@@ -77,6 +77,7 @@ class Measure:
         own: every class at the radius it was trained at, W_y eps.
         data: "test", or "exact" for the test images with their original pixels.
         search: precision of the search in place of the recipe's.
+        optional: measured while the weights are at hand, and not worth training them again.
     """
 
     attack: str
@@ -85,6 +86,7 @@ class Measure:
     own: bool = False
     data: str = "test"
     search: str | None = None
+    optional: bool = False
 
     @property
     def key(self) -> str:

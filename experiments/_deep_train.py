@@ -31,8 +31,10 @@ def finish(bench: Bench, run: Run) -> None:
     missing = bench.left().get(run)
     if not missing:  # another process was faster
         return
+    known = bench.read(run) if bench.trained(run) else None  # weights trained again are not those of the old record
     fitted = trained(bench, run)
-    record = bench.read(run) or _record(bench, run, fitted)
+    record = known or _record(bench, run, fitted)
+    missing = missing if known else list(bench.wanted(run, bench))
     path = bench.records / f"{run.name}.json"
     runs.write_json(path, record)
     for measure in missing:
@@ -70,8 +72,7 @@ def trained(bench: Bench, run: Run) -> FitResult:
 
 
 def _teacher(bench: Bench, run: Run) -> nn.Module:
-    finished = (bench.folder(run) / "model.pt").exists()
-    with nullcontext() if finished else locked(bench.folder(run)):
+    with nullcontext() if bench.trained(run) else locked(bench.folder(run)):
         return trained(bench, run).model
 
 
@@ -206,9 +207,10 @@ def matrices(found: np.ndarray, labels: np.ndarray, n_classes: int) -> dict[str,
 
 
 def exact_convolutions() -> Any:
-    """float32 means float32: cuDNN would round convolutions to TF32."""
+    """float32 means float32: cuDNN would round convolutions to TF32. And it must not time its algorithms for every new
+    batch size: an attack that drops images has a new one at each step, and took a hundred times as long."""
     return (
-        torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False)
         if torch.cuda.is_available()
         else nullcontext()
     )
