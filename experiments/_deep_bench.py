@@ -93,11 +93,11 @@ class Bench:
         return self.read(run) or {}
 
     def missing(self, run: Run, wanted: Wanted) -> list[Measure]:
-        """What is not measured yet, or on another number of images."""
+        """What is not measured yet, or on fewer images."""
         record = self.read(run)
         found = record["measurements"] if record else {}
         gone = record is not None and not self.trained(run)
-        left = [m for m in wanted(run, self) if found.get(m.key, {}).get("asked") != m.n]
+        left = [m for m in wanted(run, self) if not m.met_by(found.get(m.key))]
         return [m for m in left if not (gone and m.optional)]
 
     def trained(self, run: Run) -> bool:

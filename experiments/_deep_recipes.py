@@ -25,7 +25,7 @@ DIGITS = Recipe(
 SMALL_CNN = Recipe(
     Training(ema=0.99),
     Testing(
-        attacks=(("clean", 0), ("pgd20", 0), ("apgd", 2000)),
+        attacks=(("clean", 0), ("pgd20", 0), ("apgd", 500)),
         more=(
             ("autoattack", 500, BEST),
             ("cw20", 2000, BEST),

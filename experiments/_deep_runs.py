@@ -88,6 +88,10 @@ class Measure:
     search: str | None = None
     optional: bool = False
 
+    def met_by(self, found: dict[str, Any] | None) -> bool:
+        """Whether a measurement on record is on as many images, or on more."""
+        return found is not None and (found["asked"] == 0 or 0 < self.n <= found["asked"])
+
     @property
     def key(self) -> str:
         """Its name in a record, and what its columns begin with."""
