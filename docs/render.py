@@ -1,4 +1,7 @@
-"""The generated parts of the docs, from THEOREMS: statements, assumptions, values at the defaults, calls, tables.
+"""The generated parts of the docs.
+
+From THEOREMS: statements, assumptions, values at the defaults, calls, tables. From figures/data/classwise.csv: the
+tables of the training methods.
 
     python docs/render.py            write what has changed
     python docs/render.py --check    list stale pages; exit status 1 if there are any
@@ -181,6 +184,21 @@ def theorem_table() -> str:
     return "\n".join(["| id | title | twin | figure |", "|---|---|---|---|", *rows])
 
 
+def method_blocks() -> dict[str, str]:
+    """The tables of the training methods on CIFAR-10, from the committed record."""
+    sys.path.insert(0, str(DOCS.parent / "experiments"))
+    import _classwise_table as tables
+
+    label, rows = tables.read(DOCS.parent / "figures" / "data" / "classwise")
+    return {
+        "classwise-short": f"{tables.short_table(rows)}\n\n{label}.",
+        "classwise-main": tables.main_table(rows),
+        "classwise-classes": tables.class_table(rows),
+        "classwise-apgd": tables.class_table(rows, "apgd"),
+        "classwise-further": tables.further_table(rows),
+    }
+
+
 # --- pages -----------------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +236,8 @@ def pages() -> dict[Path, str]:
     for path, blocks in {
         DOCS / "theorems" / "README.md": {"theorems": theorem_table()},
         DOCS / "index.md": {"claims": table("limit"), "theorems": table("theorem")},
+        DOCS / "classwise.md": (methods := method_blocks()),
+        DOCS.parent / "README.md": methods,
     }.items():
         found[path] = fill(read(path) or "\n\n".join(wrap(*block) for block in blocks.items()) + "\n", blocks)
     return found

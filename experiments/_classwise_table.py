@@ -78,6 +78,18 @@ def main_table(rows: Sequence[Row]) -> str:
     return markdown(header, body)
 
 
+def short_table(rows: Sequence[Row]) -> str:
+    """Methods as rows: clean, PGD-20 and APGD, average and worst class; for the README."""
+    header = ["method", "seeds", "clean", "PGD-20", "worst class", "APGD", "worst class"]
+    body = [
+        [title(row["method"]), row["seeds"]]
+        + [percent(row, "clean_avg"), percent(row, "pgd20_avg"), worst(row, "pgd20")]
+        + [percent(row, "apgd_avg"), worst(row, "apgd")]
+        for row in rows
+    ]
+    return markdown(header, body)
+
+
 def class_table(rows: Sequence[Row], attack: str = "pgd20") -> str:
     """Class accuracies in percent."""
     names = str(rows[0]["classes"]).split(" ")

@@ -28,7 +28,7 @@ from linfair import _native
 SCHEMA = 1
 Row = dict[str, Any]
 
-_PACKAGES = ("numpy", "scipy", "cvxpy", "clarabel", "matplotlib", "scikit-learn")
+_PACKAGES = ("numpy", "scipy", "cvxpy", "clarabel", "matplotlib", "scikit-learn", "pyautoattack")
 
 
 class OutputError(OSError):

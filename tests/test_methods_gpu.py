@@ -1,6 +1,7 @@
 """The methods on a CUDA device: a step waits for nothing, and gives what the CPU gives."""
 
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ pytestmark = [
 ]
 
 
-def step(name, second=nullcontext):
+def step(name, second: Callable[[], AbstractContextManager] = nullcontext):
     """Two passes of a method on the device; the second, inside ``second``, runs with everything loaded."""
     ctx = context(network().cuda())
     ctx.generator = torch.Generator("cuda").manual_seed(0)
