@@ -70,6 +70,8 @@ class Bench:
     more: Wanted | None = None
     deadline: float = float("inf")
     failed: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    """Of the process as it began: a commit made while a run trains has no part in it."""
 
     def identity(self, run: Run) -> str:
         return run.identity(self.recipe.train, self.data.fingerprint)
@@ -148,6 +150,7 @@ class Bench:
         """One process: take a run that nobody is at, finish it, take the next."""
         from _deep_train import finish
 
+        self.environment = runs.environment()
         threads = 1 if self.data.name == "digits" else max(runs.cores() // self.options.jobs, 1)
         try:
             with threadpool_limits(threads):  # small products are slower on many, and their sums get another order

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from _deep_bench import Bench, locked
 from _deep_runs import Measure, Run, restrict, stratified
 from linfair import runs
-from linfair.attacks import parse_budget, pgd, robust_flags
+from linfair.attacks import exact_float32, parse_budget, pgd, robust_flags
 from linfair.data import Dataset
 from linfair.models import attack_copy
 from linfair.train import FitResult, TrainConfig, fit
@@ -93,7 +93,7 @@ def _record(bench: Bench, run: Run, fitted: FitResult) -> dict[str, Any]:
         "weights": _rounded(history[best]["weights"]),
         "history": [_rounded({k: v for k, v in row.items() if k != "weights"}) for row in history],
         "train_seconds": round(sum(row["seconds"] for row in history), 1),
-        "environment": {**runs.environment(), "device": device_name(bench.options.device)},
+        "environment": {**bench.environment, "device": device_name(bench.options.device)},
         "measurements": {},
     }
 
@@ -133,7 +133,7 @@ def measured(
     path = bench.folder(run) / f"{measure.key}-{measure.n or 'all'}-{precision}-{size}.npy"
     kept = np.load(path) if path.exists() else np.zeros(0)  # what is known of the first images
     seconds = 0.0
-    with exact_convolutions():
+    with exact_float32():
         while not kept.size or len(kept) < n:
             seconds_left = bench.remaining()
             if kept.size and seconds > seconds_left:
@@ -204,13 +204,3 @@ def matrices(found: np.ndarray, labels: np.ndarray, n_classes: int) -> dict[str,
         "attacked_softmax": _rounded(means[:, n_classes:].tolist(), 6),
         "confusion": confusion.astype(int).tolist(),
     }
-
-
-def exact_convolutions() -> Any:
-    """float32 means float32: cuDNN would round convolutions to TF32. And it must not time its algorithms for every new
-    batch size: an attack that drops images has a new one at each step, and took a hundred times as long."""
-    return (
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False)
-        if torch.cuda.is_available()
-        else nullcontext()
-    )

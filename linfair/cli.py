@@ -25,6 +25,17 @@ def usage() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run `linfair <command> ...`; returns the exit status (2 for a command that does not exist)."""
     argv = sys.argv[1:] if argv is None else argv
+    try:
+        try:
+            return _run(argv)
+        finally:  # also where --help of a command leaves by SystemExit
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
         return 0
@@ -35,13 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"command must be one of {', '.join(COMMANDS)}, got '{name}'; see linfair --help", file=sys.stderr)
         return 2
-    try:
-        status = import_module(f"linfair.{name}").main(rest)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return status
+    return import_module(f"linfair.{name}").main(rest)
 
 
 if __name__ == "__main__":

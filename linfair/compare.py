@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -19,9 +21,7 @@ from linfair import metrics
 from linfair._check import as_count
 from linfair.evaluate.measures import LEVEL, N_BOOT, as_json, statistics
 from linfair.evaluate.record import Evaluation
-from linfair.evaluate.table import aligned, clip, number, percent
-
-TITLES = {"average": "average", "worst": "worst class", "bottom_3": "bottom-3", "disparity": "disparity", "nsd": "NSD"}
+from linfair.evaluate.table import TITLES, aligned, clip, number, percent
 
 
 def compare(
@@ -95,6 +95,12 @@ def _same(a: Evaluation, b: Evaluation, attack: str) -> None:
             f"{attack} must have one norm and eps in A and B, got {norm} {eps} and {norm_b} {eps_b}; "
             "evaluate both with the same --norm and --eps"
         )
+    settings = [of.attacks[attack].get("options") for of in (a, b)]
+    if None not in settings and settings[0] != settings[1]:
+        raise ValueError(
+            f"{attack} must be one attack in A and B, got {settings[0]} and {settings[1]}; "
+            "evaluate both with one version of linfair"
+        )
 
 
 def _accuracies(counts: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,19 +164,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif options.plain:
         print("\n".join("\t".join(row) for row in _plain(found)))
     else:
-        print(f"A  {_line(a, options.a)}\nB  {_line(b, options.b)}")
-        print(f"   {clip(a.data['label'], 60)}, {len(a.labels)} {a.data['part']} images")
+        width = max(80, shutil.get_terminal_size((100, 24)).columns)
+        for name, of, path in (("A", a, options.a), ("B", b, options.b)):
+            who = f"{of.model['name']} ({path})"
+            print(f"{name}  {clip(who, width - 3)}")
+        print(f"   {clip(a.data['label'], width - 30)}, {len(a.labels)} {a.data['part']} images")
         for one in found:
-            print(f"\n{_table(one, a)}")
+            print(f"\n{_table(one, a, width)}")
+        print("accuracy in %; * the interval leaves out 0")
     return 0
 
 
 def _who(of: Evaluation) -> dict[str, Any]:
     return {"model": dict(of.model), "threat": dict(of.threat)}
-
-
-def _line(of: Evaluation, path: str) -> str:
-    return clip(f"{of.model['name']} ({path})", 97)
 
 
 def _plain(found: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -184,7 +190,7 @@ def _plain(found: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _table(one: dict[str, Any], a: Evaluation) -> str:
+def _table(one: dict[str, Any], a: Evaluation, width: int) -> str:
     about = a.attacks[one["attack"]]
     threat = f" ({about['norm']} {about['eps']})" if about.get("eps") else ""
     head = (
@@ -202,7 +208,7 @@ def _table(one: dict[str, Any], a: Evaluation) -> str:
         (f"  {clip(c['name'], 20)}", f"{percent(c['a']):>5}", f"{percent(c['b']):>5}", *_signed(c, percent))
         for c in one["classes"]
     ]
-    return f"{head}\n{aligned(rows)}"
+    return f"{textwrap.fill(head, width)}\n{aligned(rows)}"
 
 
 def _signed(row: dict[str, Any], show: Any) -> tuple[str, str]:

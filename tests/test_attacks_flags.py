@@ -12,6 +12,7 @@ import torch
 
 from attack_models import EPS, Linear, digits, flags, flags_of, gpu, predictions, small_net
 from linfair.attacks import ATTACKS, Attack, corrupt, get_attack, pgd, robust_flags
+from linfair.models import attack_copy
 
 PGD = [name for name, attack in ATTACKS.items() if attack.kind == "pgd"]
 QUICK = [name for name, attack in ATTACKS.items() if attack.kind != "autoattack"]
@@ -156,7 +157,7 @@ def test_the_state_belongs_to_model_data_and_question(tmp_path):
         calls.clear()
         settings = {"images": images[:30], "labels": labels[:30], "attack": "pgd20"} | options
         robust_flags(net, **{"eps": EPS, "levels": 16, "progress": False, **settings}, state=tmp_path / "s.jsonl")
-        return len(calls) > 0
+        return len(calls) > 1  # one call is to see that the model still answers as it did
 
     assert fresh()
     assert not fresh()
@@ -262,3 +263,26 @@ def test_an_attack_is_one_graph(device):
     x.copy_(torch.rand_like(x))
     graph.replay()
     torch.testing.assert_close(made, pgd(net, x, y, **options))
+
+
+def test_a_state_is_not_believed_after_the_code_of_the_model_changed(tmp_path):
+    """The same weights, other answers: a normalisation put in after the first run was stopped, say."""
+    net, state = copy.deepcopy(digits()[0]), tmp_path / "s"
+    first = flags("pgd20", model=net, state=state)
+    net.register_forward_pre_hook(lambda _, args: 0.3 - args[0])
+    second = flags("pgd20", model=net, state=state)
+    assert np.array_equal(second, flags("pgd20", model=net))
+    assert not np.array_equal(second, first)
+
+
+def test_a_state_knows_what_searched(tmp_path):
+    net, state = digits()[0], tmp_path / "s"
+    calls = []
+
+    def other(x):
+        calls.append(1)
+        return net(x)
+
+    flags("pgd20", search_model=attack_copy(net), state=state)
+    flags("pgd20", search_model=other, state=state)
+    assert calls

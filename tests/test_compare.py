@@ -114,9 +114,10 @@ def other_threat(**changes):
         (made({"apgd": A.flags["pgd20"]}, LABELS), "B must hold pgd20, got apgd"),
         (other_threat(radius=0.031, eps="0.031"), "one norm and eps in A and B, got linf 8/255 and linf 0.031"),
         (other_threat(norm="l2"), "one norm and eps in A and B, got linf 8/255 and l2 8/255"),
+        (other_threat(options={"steps": 10}), r"pgd20 must be one attack in A and B, got \{'steps': 20\} and"),
         (made({"pgd20": A.flags["pgd20"]}, LABELS, data={"class_names": ("a", "b", "c")}), "of the same classes"),
     ],
-    ids=["data", "images", "attack", "eps", "norm", "classes"],
+    ids=["data", "images", "attack", "eps", "norm", "options", "classes"],
 )
 def test_what_cannot_be_paired_is_refused(b, message):
     with pytest.raises(ValueError, match=message):
@@ -132,10 +133,13 @@ def records(tmp_path):
     return [str(of.save(tmp_path / f"{name}.json")) for name, of in (("a", A), ("b", B))]
 
 
-def test_the_command_prints_a_table_that_fits(records, capsys):
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_command_prints_a_table_that_fits(columns, records, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
     assert main(records) == 0
     out = capsys.readouterr().out
-    assert max(map(len, out.splitlines())) <= 100
+    assert max(map(len, out.splitlines())) <= columns
+    assert "* the interval leaves out 0" in out
     assert sum(line.startswith("pgd20 (linf 8/255): right in both") for line in out.splitlines()) == 1
     assert "clean" not in out  # B did not run it
     worst = next(line for line in out.splitlines() if line.startswith("worst class"))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -40,6 +41,11 @@ def flat(x): return torch.zeros(len(x))
 def whole(x): return torch.zeros(len(x), 10, dtype=torch.int64)
 def pair(x): return torch.zeros(len(x), 10), x
 def nan(x): return torch.full((len(x), 10), torch.nan)
+constant = nn.Parameter(torch.ones(10))
+def aside(x): return x.detach().flatten(1)[:, :10] * constant
+def stepped(x): return (x + 0 * torch.sgn(x)).flatten(1)[:, :10].to(torch.int32).float() * constant
+def writes(x): return x.sub_(0.1).flatten(1)[:, :10]
+def likely(x): return x.flatten(1)[:, :10].softmax(1)
 def deaf(x): return x.detach().flatten(1)[:, :10]
 def on_gpu(x): raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\\n See documentation")
 def on_cpu(x): return torch.empty(1 << 60)
@@ -80,7 +86,7 @@ def inside(outside, monkeypatch):
 
 def test_from_outside_the_package(outside):
     words = ["--model", "mynet:Net", "--weights", "weights.pt", "--n", "100", "--out", "a.json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
     command = [sys.executable, "-m", "linfair.evaluate", *words]
     done = subprocess.run(command, cwd=outside, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -119,6 +125,7 @@ def test_the_record_says_what_was_done():
     assert (attacks["noise-1"]["norm"], attacks["noise-1"]["eps"]) == (None, None)
     assert record["environment"]["versions"]["torch"] == torch.__version__
     assert record["model"]["parameters"] == 650
+    assert attacks["pgd20"]["options"] == {"steps": 20, "step": 0.25, "loss": "ce", "restarts": 1}
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -222,6 +229,13 @@ def test_a_killed_evaluation_goes_on(tmp_path, monkeypatch):
         ("--model mynet:pair", "must return a tensor of float logits, got tuple"),
         ("--model mynet:nan", "logits must be numbers, got NaN for 100 images"),
         ("--model mynet:deaf", "the gradient must reach the images, got RuntimeError: "),
+        ("--model mynet:aside", "the gradient must reach the images, got RuntimeError: "),
+        ("--model mynet:stepped", "the gradient must reach the images, got RuntimeError: "),
+        ("--model mynet:writes", "keep no_grad, detach, numpy and changes of the images in place out of it"),
+        ("--model mynet:likely", "model must return logits, got probabilities (rows that sum to 1)"),
+        ("--model mynet:Net --eps 8", "--eps must be at most 1 in linf, as pixels are, got 8; did you mean 8/255?"),
+        ("--model mynet:Net --unverified", "--unverified is for the copy in --data-dir, got none"),
+        ("--model mynet:Net --data-label x", "--data-label is for the copy in --data-dir, got none"),
         ("--model mynet:on_gpu --batch-size 64", "batch_size must fit into memory, got 64 and OutOfMemoryError"),
         ("--model mynet:on_gpu --batch-size 64", "; try 32"),
         ("--model mynet:on_cpu --batch-size 9", "; try 4"),
@@ -313,7 +327,45 @@ def test_interrupted(inside, monkeypatch, capsys):
 
     monkeypatch.setattr("linfair.evaluate.command.evaluate", stop)
     assert main(["--model", "mynet:Net"]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert "interrupted; nothing is kept without --out" in capsys.readouterr().err
+    assert main(["--model", "mynet:Net", "--out", "a.json"]) == 130
+    assert "interrupted; the same command goes on from there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_tables_fit_the_terminal(columns, inside, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    words = "--model mynet:Net --weights weights.pt --n 50 --attacks clean pgd20 cw20 l2 noise-1 jpeg-3 --out wide.json"
+    assert main(words.split()) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= columns
+
+
+def test_probabilities_will_do_where_nothing_is_attacked():
+    model = nn.Sequential(net(), nn.Softmax(1))
+    found = evaluate(model, DIGITS, attacks=["clean", "noise-1"], n=50, progress=False)
+    assert found.flags["clean"].mean() > 0.8
+    with pytest.raises(EvaluationError, match="got probabilities"):
+        evaluate(model, DIGITS, n=50, progress=False)
+    evaluate(nn.Sequential(net(), nn.LogSoftmax(1)), DIGITS, n=50, progress=False)
+
+
+def test_a_model_that_writes_into_its_images_changes_no_data():
+    images = select(DIGITS, n=50)
+    before = images.pixels.copy()
+    evaluate(lambda x: x.sub_(0.5).flatten(1)[:, :10], images, attacks=["clean", "noise-1"], progress=False)
+    np.testing.assert_array_equal(images.pixels, before)
+
+
+def test_float32_is_float32_for_every_answer():
+    seen, cudnn = set(), cast(Any, torch.backends.cudnn)
+
+    class Watched(nn.Flatten):
+        def forward(self, x):
+            seen.add(cudnn.conv.fp32_precision)
+            return super().forward(x)[:, :10]
+
+    evaluate(Watched(), DIGITS, attacks=["clean"], n=50, progress=False)
+    assert seen == {"ieee"}
 
 
 @pytest.mark.gpu

@@ -21,6 +21,7 @@ def made(flags=None, labels=None, names=NAMES, **changes) -> Evaluation:
     rng = np.random.default_rng(0)
     flags = {"clean": rng.random(len(labels)) < 0.9, "pgd20": rng.random(len(labels)) < 0.5} if flags is None else flags
     about = {"title": "x", "kind": "pgd", "note": "", "norm": "linf", "eps": "8/255", "radius": 8 / 255, "seconds": 1.0}
+    about["options"] = {"steps": 20}
     data = {"label": "toy", "fingerprint": "f", "part": "test", "class_names": names, "total": 99, "images": "i"}
     parts = {
         "model": {"name": "m:Net", "parameters": 3, "weights": {"file": "w.pt", "sha256": "a" * 64}, "state": "b"},

@@ -1,6 +1,7 @@
 """`import linfair` is quick and light, and its lazy names are all there."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -63,3 +64,14 @@ def test_cli_refuses_an_unknown_command_in_one_line(capsys):
     assert message.count("\n") == 1
     assert "verify" in message
     assert "'verfy'" in message
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "evaluate --help", "evaluate --list"])
+def test_a_reader_that_has_seen_enough_is_no_error(words):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "linfair.cli", *words.split()]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.stderr == ""
+    assert done.returncode in (0, 1)  # argparse does not tell that nobody reads its help

@@ -211,6 +211,14 @@ def test_a_method_without_attack_is_chosen_on_clean_accuracy():
     )
 
 
+@pytest.mark.parametrize("options", [{"validation_steps": 0}, {"eps": 0.0}], ids=str)
+def test_without_an_attack_in_validation_clean_accuracy_chooses(options):
+    for row in quick(digits(), **options).history:
+        assert row["validation_robust"] == [None] * 10
+        clean = row["validation_clean"]
+        assert row["score"] == pytest.approx(np.mean(clean) + min(clean))
+
+
 def test_without_validation_the_last_weights_come_back():
     result = quick(validation=0.0, select="last", ema=0.0)
     assert result.history[-1]["validation_clean"] == [None] * 10
@@ -331,11 +339,30 @@ def test_weights_that_are_not_finite_are_never_kept(tmp_path, monkeypatch):
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
+def test_a_checkpoint_inside_an_epoch_is_never_of_bad_weights(tmp_path, monkeypatch):
+    """The loss of a step is that before its update: it may be finite where the weights no longer are."""
+    config, data = replace(CONFIG, batch_size=32), digits(160)
+    assert not fit(config, data, folder=tmp_path, progress=False, stop_after=0.0).finished
+    kept, plain = (tmp_path / "checkpoint.pt").read_bytes(), Run.advance
+
+    def advance(self):
+        plain(self)
+        next(iter(self.model.parameters())).data.fill_(float("nan"))
+
+    monkeypatch.setattr(Run, "advance", advance)
+    with pytest.raises(TrainingError, match=r"the weights must be finite, got nan in epoch 1 of 2, step 2 of 4"):
+        fit(config, data, folder=tmp_path, progress=False, stop_after=0.0)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == kept
+    monkeypatch.undo()
+    assert fit(config, data, folder=tmp_path, progress=False).finished
+
+
 @pytest.mark.parametrize(
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("DefaultCPUAllocator: not enough memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         MemoryError(),
     ],
 )

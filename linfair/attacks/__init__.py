@@ -6,6 +6,7 @@
 :func:`parse_budget`     "8/255" as a number
 :func:`sample_targets`   target classes drawn from class priors
 :func:`lent`             a model in eval mode for a while, given back as it was
+:func:`exact_float32`    no TF32, and no timing of algorithms, while something is measured
 :func:`robust_flags`     one flag an image: still classified correctly under an attack; resumes after a kill
 :data:`ATTACKS`          the attacks of an evaluation by name; :class:`Attack`, :func:`get_attack`
 :func:`corrupt`          noise, blur, contrast, JPEG at three severities (own corruptions, not CIFAR-10-C)
@@ -17,6 +18,7 @@ AutoAttack runs through :mod:`linfair.attacks.autoattack`, which needs ``pip ins
 from __future__ import annotations
 
 from linfair.attacks._budgets import PerClass, parse_budget
+from linfair.attacks._exact import exact_float32
 from linfair.attacks._flags import robust_flags
 from linfair.attacks._losses import LOSSES, sample_targets
 from linfair.attacks._modes import lent
@@ -31,6 +33,7 @@ __all__ = [
     "Attack",
     "PerClass",
     "corrupt",
+    "exact_float32",
     "get_attack",
     "lent",
     "misclassified",

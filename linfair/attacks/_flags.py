@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from linfair._check import as_count
 from linfair.attacks._budgets import parse_budget
+from linfair.attacks._exact import exact_float32
 from linfair.attacks._memory import Images, Memory
 from linfair.attacks._modes import lent
 from linfair.attacks._pgd import Model, pgd
@@ -49,7 +50,7 @@ def robust_flags(
 
     Under "clean" and the corruptions, that is the prediction on the (corrupted) image. Every other attack looks only at
     images that are classified correctly without it; the others are False. An image is broken once one iterate of PGD,
-    or the result of one component of AutoAttack, is misclassified.
+    or the result of one component of AutoAttack, is misclassified. float32 is float32: :func:`exact_float32` holds.
 
     Args:
         model: images [n, ...] in [0, 1] -> logits [n, C]; a module is evaluated in eval mode and left as it was.
@@ -64,7 +65,8 @@ def robust_flags(
         search_model: a cheaper copy of the model to search with. Only ``model`` decides what is broken; what the copy
             alone holds broken is searched again: each iterate of PGD, and AutoAttack with ``model`` itself.
         state: a file for finished batches: a run that was killed resumes from it, one that had finished returns at
-            once. It serves all attacks on one model and data, and forgets what belongs to others.
+            once. It serves all attacks on one model and data, and forgets what belongs to other weights, other images,
+            or a model that answers the first images differently.
         progress: a progress bar on a terminal.
 
     Raises:
@@ -79,10 +81,10 @@ def robust_flags(
     size = as_count("batch_size", batch_size)
     if spec.kind == "autoattack" and data.device.type == "cpu":
         size = min(size, SLOW_BATCH)
-    asked = {"threat": threat, "seed": seed, "batch": size, "search": search_model is not None}
-    memory = None if state is None else Memory(Path(state), model, data)
-    run = _Run(model, search_model or model, data, seed, memory)
-    with lent(model), lent(search_model):
+    asked = {"threat": threat, "seed": seed, "batch": size, "search": _kind(search_model)}
+    with exact_float32(), lent(model), lent(search_model):
+        memory = None if state is None else Memory(Path(state), model, data)
+        run = _Run(model, search_model or model, data, seed, memory)
         places = np.arange(len(data))
         if spec.kind not in ("clean", "corruption"):
             places = np.concatenate([kept for _, kept in run.batches(get_attack("clean"), places, {"batch": size})])
@@ -190,6 +192,14 @@ def predicts(model: Model, x: Tensor, y: Tensor) -> Tensor:
 def _seed(*parts: object) -> int:
     """A seed of its own for every batch and part."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
+
+
+def _kind(search_model: Any) -> str | None:
+    """What a search went with: type and dtype of the copy."""
+    if search_model is None:
+        return None
+    name = getattr(search_model, "__qualname__", type(search_model).__qualname__)
+    return f"{name} {getattr(search_model, 'dtype', '')}".strip()
 
 
 def _home(model: Any) -> torch.device:

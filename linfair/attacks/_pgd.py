@@ -203,7 +203,8 @@ def _best_of(job: _Job, begin: Begin, steps: int, restarts: int) -> Tensor:
     best, score = job.x0, torch.full_like(job.y, -torch.inf, dtype=job.x0.dtype)
     for _ in range(restarts):
         images, _ = _straight(job, *begin(), steps)
-        new = _score(job.logits, images, job.y)
+        with torch.no_grad():
+            new = _score(job.logits(images), job.y).to(score.dtype)
         better = new >= score
         best = torch.where(better.reshape(-1, *[1] * (images.dim() - 1)), images, best)
         score = torch.where(better, new, score)
@@ -229,18 +230,18 @@ def _until_broken(job: _Job, begin: Begin, steps: int, restarts: int, confirm: M
             result[rows[wrong]] = images[wrong]
             images, grad, rows = images[~wrong], grad[~wrong], rows[~wrong]
             job.move(images, grad, rows)
-        new = _score(judge, images, y[rows])
+        with torch.no_grad():
+            logits = judge(images)
+        new = _score(logits, y[rows]).to(score.dtype)
         better = new >= score[rows]
         result[rows[better]], score[rows[better]] = images[better], new[better]
-        with torch.no_grad():
-            rows = rows[~misclassified(judge(images), y[rows])]
+        rows = rows[~misclassified(logits, y[rows])]
     return result
 
 
-def _score(judge: Model, images: Tensor, y: Tensor) -> Tensor:
+def _score(logits: Tensor, y: Tensor) -> Tensor:
     """max_{j != y} f_j - f_y, infinite where it is NaN."""
-    with torch.no_grad():
-        return margin(judge(images), y).to(images.dtype).nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    return margin(logits, y).nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def _pick(value: Any, rows: Tensor | None) -> Any:

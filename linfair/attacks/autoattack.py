@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from linfair.runs import version
+
 COMPONENTS = ("apgd-ce", "apgd-t", "fab-t", "square")
 """The standard version, in its order."""
 NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
@@ -49,9 +51,10 @@ def run_component(
     return (made[0] if isinstance(made, tuple) else made).detach()
 
 
-def installed() -> bool:
-    """Whether one of the two packages is there."""
-    return any(find_spec(name) is not None for name in ("pyautoattack", "autoattack"))
+def installed() -> str | None:
+    """The package that runs, with its version if it tells one; None without."""
+    name = next((name for name in ("pyautoattack", "autoattack") if find_spec(name) is not None), None)
+    return name and f"{name} {version(name) or ''}".strip()
 
 
 def _package(model: Any, eps: float, norm: str, seed: int, device: torch.device) -> tuple[Any, str]:

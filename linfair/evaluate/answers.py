@@ -19,13 +19,13 @@ MEMORY = (torch.OutOfMemoryError, MemoryError)
 
 def clean_flags(
     model: Callable[[Tensor], Tensor], images: Images, batch_size: int, device: torch.device, progress: bool
-) -> np.ndarray:
-    """Whether the model is right on each image [n]; every answer is checked.
+) -> tuple[np.ndarray, bool]:
+    """Whether the model is right on each image [n], and whether all its answers look like probabilities.
 
     Raises:
         EvaluationError: a model that fails on a batch, logits that are no [batch, C] of floats, NaN among them.
     """
-    flags = np.empty(len(images.labels), bool)
+    flags, probable = np.empty(len(images.labels), bool), True
     bar = tqdm(total=len(flags), desc="clean", unit="image", disable=None if progress else True)
     for begin in range(0, len(flags), batch_size):
         part = slice(begin, begin + batch_size)
@@ -35,10 +35,11 @@ def clean_flags(
             raise EvaluationError(
                 f"logits must be numbers, got NaN for {len(bad)} images, the first {where}; have the weights diverged?"
             )
+        probable = probable and bool((logits >= 0).all() and ((logits.double().sum(1) - 1).abs() < 1e-3).all())
         flags[part] = logits.argmax(1).cpu().numpy() == images.labels[part]
         bar.update(len(logits))
     bar.close()
-    return flags
+    return flags, probable
 
 
 def answer(model: Callable[[Tensor], Tensor], x: Tensor, n_classes: int) -> Tensor:
@@ -68,8 +69,8 @@ def answer(model: Callable[[Tensor], Tensor], x: Tensor, n_classes: int) -> Tens
 
 
 def as_batch(pixels: np.ndarray, device: torch.device) -> Tensor:
-    """Pixels as float32 in [0, 1] on a device."""
-    batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+    """Pixels as float32 in [0, 1] on a device; a copy, for a model may write into it."""
+    batch = torch.tensor(pixels, device=device)
     return batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
 
 
@@ -115,10 +116,11 @@ def explained(batch_size: int) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         if not _is_memory(error):
-            if "grad" not in str(error):
+            if not any(word in str(error) for word in ("grad", "differentiated", "derivative")):
                 raise
             raise EvaluationError(
-                f"the gradient must reach the images, got {reason(error)}; keep no_grad, detach and numpy out of it"
+                f"the gradient must reach the images, got {reason(error)}; "
+                "keep no_grad, detach, numpy and changes of the images in place out of it"
             ) from error
         if str(error).startswith("batch_size"):  # robust_flags knows the batch that did not fit
             raise EvaluationError(str(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +14,14 @@ from typing import Any, NoReturn
 import torch
 
 from linfair import runs
-from linfair.attacks import ATTACKS, parse_budget
+from linfair.attacks import ATTACKS
 from linfair.data.catalogue import load_images
 from linfair.evaluate.images import select
 from linfair.evaluate.plugged import EvaluationError, plug
 from linfair.evaluate.record import Evaluation
-from linfair.evaluate.run import DEFAULT_ATTACKS, check_attacks, entry, evaluate
+from linfair.evaluate.run import DEFAULT_ATTACKS, check_attacks, check_budget, entry, evaluate
 from linfair.evaluate.table import aligned
 from linfair.models import attack_copy
-from linfair.norms import get_norm
 
 EXAMPLE = """examples:
   linfair evaluate --model mynet:Net --weights weights.pt --out a.json           on the embedded digits
@@ -78,19 +78,24 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, 2 for what the user can put right, 130 when interrupted."""
+    options = None
     try:
         options = parser().parse_args(argv)
         if options.list:
             print(listing())
             return 0
         found = run(options)
+    except BrokenPipeError:  # an OSError, but nothing to put right: linfair.cli knows
+        raise
     except (ValueError, TypeError, OSError, ImportError) as error:
         if os.environ.get("LINFAIR_TRACEBACK"):
             raise
         print(f"linfair evaluate: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("linfair evaluate: interrupted; the same command with --out goes on from there", file=sys.stderr)
+        kept = options is not None and options.out
+        what = "the same command goes on from there" if kept else "nothing is kept without --out FILE"
+        print(f"linfair evaluate: interrupted; {what}", file=sys.stderr)
         return 130
     show(found, options)
     return 0
@@ -145,8 +150,11 @@ def _check(options: argparse.Namespace) -> None:
         if value < least:
             raise EvaluationError(f"{flag} must be at least {least}, got {value}; pass a larger one")
     check_attacks(options.attacks)
-    get_norm(options.norm)
-    parse_budget(options.eps, "--eps")
+    check_budget(options.norm, options.eps, "--eps")
+    if options.data_dir is None:
+        for flag, given in (("--unverified", options.unverified), ("--data-label", options.data_label)):
+            if given:
+                raise EvaluationError(f"{flag} is for the copy in --data-dir, got none; pass --data-dir or drop {flag}")
     if options.out:
         if options.out.is_dir():
             raise EvaluationError(
@@ -173,7 +181,7 @@ def show(found: Evaluation, options: argparse.Namespace) -> None:
     elif options.plain:
         print("\n".join("\t".join(row) for row in plain(found)))
     else:
-        print(found.table())
+        print(found.table(max(60, shutil.get_terminal_size((100, 24)).columns)))
         seconds = sum(about["seconds"] for about in found.attacks.values())
         saved = f"record: {options.out}" if options.out else "no record kept; --out FILE saves one for linfair compare"
         print(f"\n{seconds:.1f} s on {found.environment['device']}; {saved}")

@@ -34,7 +34,8 @@ class Evaluation:
         data: ``label``, ``fingerprint``, ``part``, ``class_names``, ``total`` (images of the part) and ``images``, the
             fingerprint of the images evaluated with their labels.
         threat: ``norm``, ``eps`` as given, ``radius`` as a number.
-        attacks: attack -> ``title``, ``kind``, ``note``, ``seconds``, and ``norm``, ``eps`` (text), ``radius`` or None.
+        attacks: attack -> ``title``, ``kind``, ``note``, ``options``, ``seconds``, and ``norm``, ``eps`` (text) and
+            ``radius`` or None; ``package`` of AutoAttack.
         config: ``n``, ``seed``, ``batch_size``, ``device``, ...: how it was run.
         labels: classes [n].
         index: which images of the part [n].

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from linfair import runs
-from linfair.attacks import ATTACKS, parse_budget, robust_flags
+from linfair.attacks import ATTACKS, exact_float32, parse_budget, robust_flags
+from linfair.attacks.autoattack import installed
 from linfair.data import Dataset
 from linfair.evaluate.answers import clean_flags, explained, on_device
 from linfair.evaluate.images import Images, select
-from linfair.evaluate.plugged import Plugged
+from linfair.evaluate.plugged import EvaluationError, Plugged
 from linfair.evaluate.record import Evaluation
 from linfair.norms import get_norm
 
@@ -56,20 +57,26 @@ def evaluate(
         progress: a bar on standard error.
 
     Raises:
-        EvaluationError: a model that fails on these images, logits of another shape, NaN logits, no memory left.
+        EvaluationError: a model that fails on these images, logits of another shape, NaN logits, probabilities where
+            an attack needs logits, no memory left.
         DataError, ValueError: data, attacks, norm or eps that cannot be used.
     """
     plugged = model if isinstance(model, Plugged) else Plugged(model, _name(model))
     images = data if isinstance(data, Images) else select(data, n=n, seed=seed)
     check_attacks(attacks)
-    net, norm, radius = plugged.model, get_norm(norm).name, parse_budget(eps)
+    net, norm, radius = plugged.model, get_norm(norm).name, check_budget(norm, eps)
     flags: dict[str, np.ndarray] = {}
     about: dict[str, dict[str, Any]] = {}
     options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "state": state, "progress": progress}
-    with on_device(net, device) as place, explained(batch_size):
+    with exact_float32(), on_device(net, device) as place, explained(batch_size):
         options |= {"eps": eps, "norm": norm, "device": place, "search_model": search_model}
         began = time.perf_counter()
-        clean = clean_flags(net, images, batch_size, place, progress)  # it checks every answer, so it always runs
+        clean, probable = clean_flags(net, images, batch_size, place, progress)  # checks the answers: it always runs
+        if probable and any(ATTACKS[name].kind in ("pgd", "autoattack") for name in attacks):
+            raise EvaluationError(
+                "model must return logits, got probabilities (rows that sum to 1), whose gradients hide attacks; "
+                "leave out the softmax, or return the logarithm"
+            )
         for name in attacks:
             right = clean if name == "clean" else robust_flags(net, images.pixels, images.labels, name, **options)
             flags[name] = right
@@ -93,12 +100,22 @@ def check_attacks(attacks: Sequence[str]) -> None:
         raise ValueError(f"attacks must be names of ATTACKS, got '{unknown}'; {remedy}")
 
 
+def check_budget(norm: str, eps: float | str, name: str = "eps") -> float:
+    """The radius as a number. Raises ValueError for one that reaches every image in linf, as 8 for 8/255 does."""
+    radius = parse_budget(eps, name)
+    if get_norm(norm).name == "linf" and radius > 1:
+        raise ValueError(f"{name} must be at most 1 in linf, as pixels are, got {eps}; did you mean {eps}/255?")
+    return radius
+
+
 def entry(name: str, norm: str, eps: float | str) -> dict[str, Any]:
-    """What a record says of an attack: title, kind, note, and norm, eps and radius, all None for what has no radius."""
+    """What a record says of an attack: title, kind, note, options, and norm, eps, radius, None for what has none."""
     attack = ATTACKS[name]
     used, radius = attack.threat(norm, parse_budget(eps)) or (None, None)
     text = None if radius is None else _budget(radius) if attack.eps is not None else str(eps)
-    about = {"title": attack.title, "kind": attack.kind, "note": attack.note}
+    about = {"title": attack.title, "kind": attack.kind, "note": attack.note, "options": runs.plain(attack.options)}
+    if attack.kind == "autoattack":
+        about["package"] = installed()
     return about | {"norm": used, "eps": text, "radius": radius}
 
 

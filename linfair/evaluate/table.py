@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from linfair.evaluate.record import Evaluation
 
 GAP = "  "
+TITLES = {"average": "average", "worst": "worst class", "bottom_3": "bottom-3", "disparity": "disparity", "nsd": "NSD"}
 
 
 def tables(evaluation: Evaluation, width: int = 100) -> str:
@@ -34,17 +35,18 @@ def title(evaluation: Evaluation, width: int = 100) -> str:
 
 def summary(evaluation: Evaluation, width: int = 100) -> str:
     """A row for every attack: average, worst class, bottom-3, disparity, NSD; below each its interval."""
-    header = ("attack", "average", "worst class", "bottom-3", "disparity", "NSD")
-    rows: list[tuple[str, ...]] = [header]
-    for attack, found in evaluation.measures.items():
-        average, worst, nsd = found["average"], found["worst"], found["nsd"]
-        lowest = f"{percent(worst['value'])} ({clip(worst['class'], 16)})"
-        rest = [found["bottom_3"], found["disparity"]]
-        values = (percent(average["value"]), lowest, *(percent(part["value"]) for part in rest), number(nsd["value"]))
-        spans = (*map(span, (average, worst, *rest)), f"{number(nsd['low'])} to {number(nsd['high'])}")
-        rows += [(attack, *values), ("", *spans)]
+    measures = evaluation.measures
+    left = [("attack",), *((cell,) for attack in measures for cell in (attack, ""))]
+    columns = []
+    for key, header in TITLES.items():
+        show, cells = number if key == "nsd" else percent, [header]
+        for found in measures.values():
+            whose = f" ({clip(found[key]['class'], 16)})" if key == "worst" else ""
+            cells += [f"{show(found[key]['value'])}{whose}", span(found[key], show)]
+        columns.append(cells)
     note = "accuracy in %; below each value its 95 % bootstrap interval (images resampled within their class)"
-    return "\n".join([aligned(rows), note, *notes(evaluation, width)])
+    table = "\n\n".join(blocks(left, columns, width, right=set()))
+    return "\n".join([table, *textwrap.wrap(note, width), *notes(evaluation, width)])
 
 
 def notes(evaluation: Evaluation, width: int = 100) -> list[str]:
@@ -66,23 +68,26 @@ def classes(evaluation: Evaluation, width: int = 100) -> str:
         cells = [f"{percent(r['value']):>5} {percent(r['low']):>5}-{percent(r['high'])}" for r in of["classes"]]
         cells[of["worst"]["index"]] += " *"
         columns.append([attack, *cells])
-    return "\n\n".join(blocks(left, columns, width)) + "\naccuracy in % and its 95 % Wilson interval; * worst class"
+    return (
+        "\n\n".join(blocks(left, columns, width, right={1}))
+        + "\naccuracy in % and its 95 % Wilson interval; * worst class"
+    )
 
 
-def blocks(left: Sequence[tuple[str, ...]], columns: Sequence[Sequence[str]], width: int) -> list[str]:
+def blocks(left: Sequence[tuple[str, ...]], columns: Sequence[Sequence[str]], width: int, right: set[int]) -> list[str]:
     """Tables of the same left cells and as many columns each as fit, at least one."""
+
+    def table(chosen: Sequence[Sequence[str]]) -> str:
+        return aligned([(*row, *cells) for row, cells in zip(left, zip(*chosen, strict=True), strict=True)], right)
+
     tabled: list[str] = []
     chosen: list[Sequence[str]] = []
     for column in columns:
-        if chosen and len(_table(left, [*chosen, column]).split("\n")[1]) > width:
-            tabled.append(_table(left, chosen))
+        if chosen and len(table([*chosen, column]).split("\n")[1]) > width:
+            tabled.append(table(chosen))
             chosen = []
         chosen.append(column)
-    return [*tabled, _table(left, chosen)]
-
-
-def _table(left: Sequence[tuple[str, ...]], columns: Sequence[Sequence[str]]) -> str:
-    return aligned([(*row, *cells) for row, cells in zip(left, zip(*columns, strict=True), strict=True)], right={1})
+    return [*tabled, table(chosen)]
 
 
 def aligned(rows: Sequence[Sequence[str]], right: set[int] | None = None) -> str:
@@ -105,8 +110,9 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def span(limits: dict[str, Any]) -> str:
-    return f"{percent(limits['low'])} to {percent(limits['high'])}"
+def span(limits: dict[str, Any], show: Callable[[float | None], str] = percent) -> str:
+    """An interval, "-" where it is not defined."""
+    return "-" if limits["low"] is None else f"{show(limits['low'])}-{show(limits['high'])}"
 
 
 def clip(text: str, width: int) -> str:

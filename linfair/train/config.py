@@ -34,20 +34,22 @@ class TrainConfig:
         lr: peak learning rate; ``momentum``, ``weight_decay``, ``nesterov`` as in :class:`torch.optim.SGD`.
         schedule: "one_cycle", "step" (a tenth at each milestone, fractions of the run) or "constant".
         eps, step: radius and step length of the attack in pixel units, a number or text as "8/255".
-        steps, norm, start: number of steps, "linf", "l2" or "l1", and "uniform", "gaussian" or "none".
+        steps, norm, start: number of steps, "linf", "l2" or "l1", and "uniform", "gaussian" or "none". Attacks that
+            raise a KL (TRADES, RSLAD and what is made from them) always start "gaussian", whatever ``start`` says.
         attack_bn: batch norm in the attack: "eval" (running statistics) or "train" (of the batch, nothing recorded).
         augment: crop after zero padding by 4, and mirror; never applied to digits, which neither survive.
         ema: decay a step of the averaged weights, which are then the ones validated and returned; 0 for none.
         awp: size of the adversarial weight perturbation relative to the weights (0.005 in the release); 0 for none.
         awp_start: fraction of the epochs after which it acts.
-        precision: "bfloat16" (autocast; weights stay float32) or "float32".
+        precision: "bfloat16" (autocast; weights stay float32) or "float32", in which cuDNN may still round convolutions
+            to TF32: ``torch.backends.cudnn.allow_tf32`` decides.
         channels_last: memory format of images and weights.
         fold: attack a frozen copy with batch norm folded away; False attacks the model itself.
         compile: torch.compile the network.
         validation: share of the training images held out to choose the checkpoint on, the same for every seed.
         validation_steps: PGD steps on it, of length eps / 4; 0 measures clean accuracy only.
         select: keep the weights of the epoch with the best validation "average" or "average+worst" class, robust where
-            the method attacks, else clean; or of the "last" epoch.
+            the method attacks and validation does, else clean; or of the "last" epoch.
         clip: largest gradient norm; 0 for none.
     """
 

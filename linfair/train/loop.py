@@ -23,6 +23,8 @@ from linfair.train.state import ClassState, ClassWeights
 
 CHECKPOINT_SECONDS = 60.0
 """Time between checkpoints inside an epoch."""
+NO_MEMORY = ("DefaultCPUAllocator", "STATUS_ALLOC_FAILED")
+"""How errors of torch name it that have no class of their own: on the CPU, and in cuBLAS and cuDNN."""
 CHECK_EVERY = 50
 """Steps between looks at the losses on an accelerator, where a look waits for the device; the CPU looks at each."""
 
@@ -108,6 +110,7 @@ def _epoch(run: Run, store: Store, bar: tqdm, deadline: float) -> bool:
         if due or stop or run.step % every == 0 or run.step == run.batches.steps:
             run.check()
         if (due or stop) and run.step < run.batches.steps:
+            run.check_weights()
             store.save(run.state_dict())
             saved = clock = time.monotonic()
             if stop:
@@ -147,7 +150,8 @@ def _memory(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "DefaultCPUAllocator" not in str(error):
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and not any(name in str(error) for name in NO_MEMORY):
             raise
         raise TrainingError(
             f"batch_size must fit into memory, got {config.batch_size}, which does not; "

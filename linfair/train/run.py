@@ -124,11 +124,15 @@ class Run:
             self._fail("the loss", float(fresh[at]), self.checked + at + 1)
         self.checked = self.step
 
-    def finish_epoch(self) -> None:
-        """Validate, write the epoch into the history, choose, and let the method steer the next one."""
-        finite = torch.stack([p.detach().isfinite().all() for p in self.model.parameters()]).all()
+    def check_weights(self) -> None:
+        """Stop before weights or statistics that are not finite are kept: the last loss was that of those before."""
+        finite = torch.stack([value.isfinite().all() for value in self.model.state_dict().values()]).all()
         if not bool(finite):
             self._fail("the weights", math.nan, self.step)
+
+    def finish_epoch(self) -> None:
+        """Validate, write the epoch into the history, choose, and let the method steer the next one."""
+        self.check_weights()
         self._record()
         self._steer()
         self.epoch, self.step, self.checked, self.seconds = self.epoch + 1, 0, 0, 0.0
@@ -148,7 +152,8 @@ class Run:
             seed,
         )
         self.model.train()
-        score = selection_score(config.select, robust if bool(self.state.robust_n.any()) else clean)
+        attacked = bool(self.state.robust_n.any()) and any(a is not None for a in robust)
+        score = selection_score(config.select, robust if attacked else clean)
         neutral = ClassWeights.neutral(self.n_classes, self.device).state_dict()
         steered = {k: v.tolist() for k, v in self.weights.state_dict().items() if not torch.equal(v, neutral[k])}
         self.history.append(
