@@ -195,6 +195,7 @@ def method_blocks() -> dict[str, str]:
         "classwise-main": tables.main_table(rows),
         "classwise-classes": tables.class_table(rows),
         "classwise-apgd": tables.class_table(rows, "apgd"),
+        "classwise-gains": tables.gain_table(rows),
         "classwise-further": tables.further_table(rows),
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from _predictions import effect, flags_of, paired
 from linfair import metrics
 from linfair.runs import Row
 
@@ -80,6 +81,16 @@ def neighbours(names: list[str], found: dict[str, Any], n: np.ndarray) -> Row:
     return row
 
 
+def gains(run: dict[str, Any], base: dict[str, Any], labels: np.ndarray) -> Row:
+    """PGD-20 accuracy of one run minus that of another on the same images: paired bootstrap, 95 %."""
+    ours, theirs = paired(flags_of(run, "pgd20"), flags_of(base, "pgd20"), labels, np.random.default_rng(0))
+    row: Row = {"gain_over": base["config"]["method"]}
+    for name in ERRORS:
+        found = effect(STATISTICS[name](ours) - STATISTICS[name](theirs))
+        row |= {f"gain_{name}{end}": found[key] for end, key in (("", "effect"), ("_low", "low"), ("_high", "high"))}
+    return row
+
+
 def summary(rows: list[Row]) -> list[Row]:
     """One row a method: means over its seeds, and `_seeds_se`, the standard error over seeds where there are several.
 
@@ -91,7 +102,9 @@ def summary(rows: list[Row]) -> list[Row]:
 
 
 def _method(rows: list[Row], base: dict[int, Row]) -> Row:
-    first = rows[0]
+    first: Row = {}
+    for row in rows:  # a run whose weights are gone may lack what another seed has
+        first |= {key: value for key, value in row.items() if key not in first}
     found: Row = {"method": first["method"], "seeds": len(rows), "classes": first["classes"]}
     attacks = [key.removesuffix("_worst_class") for key in first if key.endswith("_worst_class")]
     names = str(first["classes"]).split(" ")
@@ -99,7 +112,7 @@ def _method(rows: list[Row], base: dict[int, Row]) -> Row:
         if key in found or key == "seed":
             continue
         values = [row[key] for row in rows if row.get(key) is not None]
-        if isinstance(value, str) or not values or key.startswith("to_neighbour"):  # of the first seed's worst class
+        if isinstance(value, str) or not values or key.startswith(("to_neighbour", "gain")):  # of one seed
             found[key] = value
         else:
             found[key] = int(values[0]) if key.endswith("_n") or key == "epochs" else float(np.mean(values))

@@ -66,7 +66,7 @@ def in_main(rows: Sequence[Row], attack: str) -> bool:
 
 def main_table(rows: Sequence[Row]) -> str:
     """Methods as rows: clean, PGD-20 and APGD, average and worst class, disparity, NSD, rho, seeds."""
-    n = rows[0]["apgd_n"] if in_main(rows, "apgd") else None
+    n = " or ".join(map(str, sorted({row["apgd_n"] for row in rows}))) if in_main(rows, "apgd") else None
     header = ["method", "seeds", "clean avg", "clean worst", "PGD-20 avg", "PGD-20 worst", "disparity", "NSD", "rho"]
     header += [f"APGD avg (n = {n})", "APGD worst"] if n else []
     body = []
@@ -88,6 +88,18 @@ def short_table(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     return markdown(header, body)
+
+
+def gain_table(rows: Sequence[Row]) -> str:
+    """Differences to the parent under PGD-20 in points, with paired 95 % intervals."""
+    body = []
+    for row in (row for row in rows if row.get("gain_over")):
+        line = [f"{title(row['method'])} - {title(row['gain_over'])}"]
+        for name in ("worst", "avg", "disparity"):
+            value, low, high = (100 * row[f"gain_{name}{end}"] for end in ("", "_low", "_high"))
+            line.append(f"{value:+.1f} [{low:.1f}, {high:.1f}]")
+        body.append(line)
+    return markdown(["PGD-20, points", "worst class", "average", "disparity"], body)
 
 
 def class_table(rows: Sequence[Row], attack: str = "pgd20") -> str:

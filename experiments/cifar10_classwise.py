@@ -17,7 +17,7 @@ from typing import Literal
 import tyro
 
 from _classwise_figures import plot
-from _classwise_rows import row_of, summary
+from _classwise_rows import gains, row_of, summary
 from _classwise_table import tables
 from _deep_bench import Bench, opened
 from _deep_options import DeepOptions, dataset
@@ -30,6 +30,8 @@ from linfair.runs import Row
 STEM = "classwise"
 NATURAL = ("standard", "domain_mixup_natural")
 """Trained without an attack."""
+PARENTS = {"dafa_trades": "trades", "domain_mixup_natural": "standard", "absld": "rslad"}
+"""What a method is compared with image by image; the others with PGD-AT."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,12 @@ def cells(cfg: Config, bench: Bench) -> list[Row]:
 
 
 def compute(cell: Row, cfg: Config, bench: Bench) -> list[Row]:
-    """One row from the record of a finished run."""
-    return [row_of(bench.result(Run(**cell)))]
+    """One row from the record of a finished run; of the first seed also what it gains over its parent."""
+    record, parent = bench.result(Run(**cell)), PARENTS.get(cell["method"], "pgd_at")
+    row, base = row_of(record), bench.read(Run(parent, cell["seed"]))
+    if base and "pgd20" in base["measurements"] and parent != cell["method"] and cell["seed"] == cfg.seeds[0]:
+        row |= gains(record, base, bench.data.test_labels)
+    return [row]
 
 
 if __name__ == "__main__":

@@ -397,6 +397,26 @@ def test_summary_has_a_row_a_method_with_both_errors():
     assert "pgd20_worst_seeds_se" not in dafa
 
 
+def test_a_seed_may_bring_what_another_lacks():
+    S = {"clean_softmax": np.eye(3).tolist(), "confusion": (100 * np.eye(3)).tolist(), "n": [100] * 3}
+    records = [record_of("pgd_at", 0, (20, 50, 80)), record_of("pgd_at", 1, (30, 50, 70), matrices=S)]
+    (row,) = _classwise_rows.summary([_classwise_rows.row_of(r) for r in records])
+    assert row["seeds"] == 2
+    assert row["similarity_cat"] == 0.0
+
+
+def test_gains_are_paired_differences_to_the_parent():
+    base, run = record_of("pgd_at", 0, (20, 50, 80)), record_of("dafa_pgd", 0, (40, 50, 60))
+    row = _classwise_rows.gains(run, base, np.repeat([0, 1, 2], 100))
+    assert row["gain_over"] == "pgd_at"
+    assert row["gain_worst"] == pytest.approx(0.2)
+    assert row["gain_avg"] == pytest.approx(0.0)
+    assert row["gain_disparity"] == pytest.approx(-0.4)
+    assert 0.1 < row["gain_worst_low"] < 0.2 < row["gain_worst_high"] < 0.3
+    (shown,) = _classwise_rows.summary([_classwise_rows.row_of(run) | row])
+    assert "| DAFA (PGD) - PGD-AT | +20.0 [" in _classwise_table.gain_table([shown])
+
+
 def test_neighbours_rank_by_clean_similarity():
     S = [[0.7, 0.25, 0.05], [0.3, 0.6, 0.1], [0.02, 0.08, 0.9]]
     confusion = [[20, 70, 10], [30, 50, 20], [0, 10, 90]]
