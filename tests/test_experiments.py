@@ -99,7 +99,8 @@ def test_committed_runs_are_complete_and_belong_to_a_record():
             assert {"asked", "n", "eps", "search", "seconds", "device"} <= set(about), path
         owner = json.loads((ROOT / "figures" / "data" / f"{path.parent.name}.json").read_text(encoding="utf-8"))
         assert record["dataset"]["label"] == owner["dataset"]["label"], path
-        assert not re.search(r'"(/|[A-Z]:\\\\)', text), f"{path}: a record holds no absolute path"
+        words = re.sub(r'"flags": "[^"]*"', "", text)  # in base64 anything may begin with a slash
+        assert not re.search(r'"(/|[A-Z]:\\\\)', words), f"{path}: a record holds no absolute path"
 
 
 def test_no_stray_files_in_figures():

@@ -344,7 +344,8 @@ def test_every_import_is_a_declared_dependency():
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [name for group in project["optional-dependencies"].values() for name in group]
     declared = {re.split(r"[^\w-]", name)[0] for name in project["dependencies"] + extras}
-    declared = {"sklearn" if name == "scikit-learn" else name.replace("-", "_") for name in declared}
+    modules = {"scikit-learn": "sklearn", "pillow": "PIL"}
+    declared = {modules.get(name, name.replace("-", "_")) for name in declared}
     for folder in ("linfair", "experiments", "benchmarks"):
         own = {path.stem for path in (root / folder).rglob("*.py")} | {"linfair"}
         for path in (root / folder).rglob("*.py"):
