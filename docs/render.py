@@ -1,7 +1,7 @@
 """The generated parts of the docs.
 
 From THEOREMS: statements, assumptions, values at the defaults, calls, tables. From figures/data/classwise.csv: the
-tables of the training methods.
+tables of the training methods. From benchmarks/results/attack.json: the speed of whole attacks.
 
     python docs/render.py            write what has changed
     python docs/render.py --check    list stale pages; exit status 1 if there are any
@@ -200,6 +200,21 @@ def method_blocks() -> dict[str, str]:
     }
 
 
+def attack_block() -> str:
+    """Speed of whole attacks beside the libraries, from the committed record of benchmarks/bench_attack.py."""
+    record = json.loads(read(DOCS.parent / "benchmarks" / "results" / "attack.json"))
+    lines = ["| network | attack | by | images/s | over torchattacks |", "|---|---|---|---:|---:|"]
+    lines += [
+        f"| {row['model']} | PGD-{row['steps']} | {row['label']} | {row['images_per_second']:,.0f} | {row['ratio']:.2f} |"
+        for row in record["rows"]
+    ]
+    machine, versions = record["machine"], {**record["peers"], "torch": record["versions"]["torch"]}
+    stamp = ", ".join(f"{name} {version}" for name, version in versions.items())
+    flags = ", ".join(machine["cpu_flags"])
+    where = f"{machine['device']}, {machine['threads']} threads ({flags}); {stamp}; commit {record['commit']['id']}"
+    return "\n".join([*lines, "", f"Batches of {record['config']['batch']}, medians of interleaved rounds. {where}."])
+
+
 # --- pages -----------------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +252,7 @@ def pages() -> dict[Path, str]:
     for path, blocks in {
         DOCS / "theorems" / "README.md": {"theorems": theorem_table()},
         DOCS / "index.md": {"claims": table("limit"), "theorems": table("theorem")},
+        DOCS / "evaluate.md": {"attack": attack_block()},
         DOCS / "classwise.md": (methods := method_blocks()),
         DOCS.parent / "README.md": methods,
     }.items():

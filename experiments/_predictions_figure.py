@@ -18,8 +18,8 @@ APPLY = {"weights": "o", "margins": "s", "both": "D"}
 
 def plot(rows: list[Row], label: str) -> Any:
     """(a) class by class against the risk at the own training radius; one line a prediction; the pairs of (e)."""
-    margins = [row for row in rows if row["own_risk"] is not None]
-    others = [row for row in rows if row["own_risk"] is None and row["prediction"] != "pair"]
+    margins = [row for row in rows if row.get("own_risk") is not None]
+    others = [row for row in rows if row.get("own_risk") is None and row["prediction"] != "pair"]
     pairs = [row for row in rows if row["prediction"] == "pair"]
     shown = [(draw, part) for draw, part in ((risks, margins), (forest, others), (distances, pairs)) if part]
     widths = [1.0 if draw is not forest else 0.8 for draw, _ in shown]
