@@ -62,7 +62,7 @@ def base_row(rows: Sequence[Row]) -> Row:
 def plot(rows: list[Row], label: str) -> dict[str, Any]:
     """key -> figure."""
     figures = {"bars": bars(rows), "worst_average": worst_average(rows)}
-    known = [row for row in rows if row.get("weak_class") is not None]
+    known = [row for row in rows if row.get("weak_class") is not None and row["method"] not in NATURAL]
     if known:
         figures |= {"distance": distance(known), "neighbours": neighbours(known)}
     for figure in figures.values():
