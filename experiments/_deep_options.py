@@ -8,18 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from _harness import Options, UsageError
-from linfair.data import DataError, Dataset
+from _data_options import DataOptions, load
+from _harness import UsageError
+from linfair.data import Dataset
 
 
 @dataclass(frozen=True)
-class DeepOptions(Options):
+class DeepOptions(DataOptions):
     """Options of the deep experiments."""
 
-    unverified: bool = False
-    """Accept a copy of CIFAR-10 whose files cannot be checked against published sums."""
-    data_label: str | None = None
-    """What results call such a copy, e.g. "CIFAR-10 (JPEG copy)"."""
     exact_dir: Path | None = None
     """Folder of test images with their original pixels, measured beside those of a copy."""
     work: Path | None = None
@@ -38,13 +35,7 @@ def dataset(options: DeepOptions) -> Dataset:
     """Digits, or the data set in --data-dir."""
     from linfair.data.catalogue import load_images
 
-    if options.data_dir is None and (options.unverified or options.data_label):
-        flag = "--unverified" if options.unverified else "--data-label"
-        raise UsageError(f"{flag} is for a copy of CIFAR-10, got no --data-dir; pass its folder or drop {flag}")
-    try:
-        return load_images(options.data_dir, unverified=options.unverified, label=options.data_label)
-    except DataError as error:
-        raise UsageError(str(error)) from None
+    return load(options, load_images)
 
 
 def exact_images(options: DeepOptions) -> tuple[np.ndarray, np.ndarray] | None:

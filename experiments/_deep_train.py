@@ -144,7 +144,7 @@ def measured(
             x = torch.from_numpy(images[part]).to(bench.options.device)
             y = torch.from_numpy(labels[part]).to(bench.options.device)
             if measure.attack == "matrices":
-                found = predictions(model, search or model, x, y, eps, len(names))
+                found = predictions(model, search or model, x, y, eps)
             else:
                 found = np.zeros((len(x), 1))
                 for value in dict.fromkeys(radius):
@@ -184,7 +184,7 @@ def _images(bench: Bench, run: Run, measure: Measure) -> tuple[np.ndarray, np.nd
     return images, data.test_labels[pick].astype(np.int64), data.class_names
 
 
-def predictions(model: nn.Module, search: Any, x: Tensor, y: Tensor, eps: float, n_classes: int) -> np.ndarray:
+def predictions(model: nn.Module, search: Any, x: Tensor, y: Tensor, eps: float) -> np.ndarray:
     """[n, 2C + 1]: softmax of the images, softmax under PGD-20 run to its end on every image, class predicted then."""
     generator = torch.Generator(x.device).manual_seed(0)
     attacked = pgd(search, x, y, eps=eps, step=SHARE * eps, steps=STEPS, generator=generator)

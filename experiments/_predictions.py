@@ -138,7 +138,10 @@ def pair_rows(
         )
     D, ratio = np.stack(D, 1), np.stack(ratio, 1)
     picks = np.vstack([np.arange(len(pairs)), rng.integers(len(pairs), size=(DRAWS, len(pairs)))])
-    pick = lambda table: np.take_along_axis(table, picks, 1)  # noqa: E731
+
+    def pick(table: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(table, picks, 1)
+
     far = pick(np.broadcast_to(similarity, D.shape)) <= np.median(similarity)
     with np.errstate(invalid="ignore"):
         rank = spearman(pick(D), pick(np.broadcast_to(-similarity, D.shape)))

@@ -16,11 +16,12 @@ from itertools import combinations
 
 import numpy as np
 
-from _harness import Options, UsageError, run
+from _data_options import DataOptions, load
+from _harness import run
 from _pairs import Measured, Row, binary, erm, measure, pooled, short_theory, splits
 from _pairs_figure import plot
 from _pairs_tables import tables
-from linfair.data import DataError, Dataset, load_digits
+from linfair.data import Dataset, load_digits
 from linfair.data.cifar10 import load_cifar10
 from linfair.mixing import FixedLambda, mix_within_class
 from linfair.norms import Threat
@@ -57,27 +58,9 @@ QUICK = Config(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class DataOptions(Options):
-    """Options of a script that reads a real data set."""
-
-    unverified: bool = False
-    """Accept a copy of CIFAR-10 whose files cannot be checked against published sums."""
-    data_label: str | None = None
-    """What results call such a copy, e.g. "CIFAR-10 (JPEG copy)"."""
-
-
 def dataset(options: DataOptions) -> Dataset:
     """Digits, or CIFAR-10 from --data-dir."""
-    if options.data_dir is None:
-        if options.unverified or options.data_label:
-            flag = "--unverified" if options.unverified else "--data-label"
-            raise UsageError(f"{flag} is for a copy of CIFAR-10, got no --data-dir; pass its folder or drop {flag}")
-        return load_digits()
-    try:
-        return load_cifar10(options.data_dir, unverified=options.unverified, label=options.data_label)
-    except DataError as error:
-        raise UsageError(str(error)) from None
+    return load(options, lambda folder, **copy: load_digits() if folder is None else load_cifar10(folder, **copy))
 
 
 def cells(cfg: Config, data: Dataset) -> list[Row]:
