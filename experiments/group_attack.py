@@ -1,128 +1,181 @@
-"""Attacked group-fairness gaps of a trained linear classifier against the attack's radius, and how tight the bounds
-are.
+"""Attacked group-fairness gaps of linear classifiers against the attack's radius: signed and absolute, the bounds by
+robust accuracy and how tight they are, the predictions an attack leaves unchanged, and what it does to accuracy.
 
-Four Gaussian cells (group a, label y). The classifier is trained for accuracy by logistic regression on samples of
-the four cells; lines are its exact attacked gaps and the bounds by robust accuracy, points the gaps of fresh attacked
-samples.
+Four Gaussian cells (group a, label y). Lines are exact, points come from fresh attacked samples. The classifier of
+panels a, c, d, e and h is trained for accuracy by logistic regression on samples of the four cells; the others belong
+to the theorem or the limit that they illustrate.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
+import _group_attack as of
 from _draw import TRAINED, handles, letters, twins
+from _group_attack import MODELS, Config, State
 from _harness import run
 from _twins import line, point
 from linfair import plotting
-from linfair.gaussian import ClassGaussians
-from linfair.linear import LinearClassifier
-from linfair.norms import NATURAL, Threat
+from linfair.plotting import BLACK, BLUE, GREEN, GREY, MARKERS, ORANGE, PURPLE, VERMILLION
 from linfair.runs import Row
-from linfair.solvers.fast import robust_erm
-from linfair.theory import THEOREMS
-from linfair.theory.group_attack import FAVOUR_1, gaps, positive_rates
 
-DEFAULTS = THEOREMS["group-attack-equivalence"].defaults
-MEANS, VARIANCES = np.array(DEFAULTS["means"]), np.array(DEFAULTS["variances"])
-BASE_RATES = DEFAULTS["base_rates"]
+QUICK = Config(seeds=(0, 1), n_train=1_000, n=2_000, radii=(0.0, 0.2, 0.6))
 
 
-@dataclass(frozen=True)
-class Config:
-    seeds: tuple[int, ...] = tuple(range(10))
-    n_train: int = 4_000
-    """Training samples, split over the cells by equal groups and their base rates."""
-    n: int = 50_000
-    """Fresh samples a cell and seed."""
-    norm: str = "linf"
-    radii: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6)
+class Panel(NamedTuple):
+    title: str
+    y: str
+    model: str
+    curves: Callable[[State], dict[str, float]]
+    looks: dict[str, tuple[str, str]]
+    """Colour and line style of every curve; dotted ones are levels: no points, and explained in the common legend."""
+    low: float | None = None
+    top: float | None = None
+    """Ends of y, to leave room for the legend."""
+    loc: str = "upper left"
+    note: str | None = None
+    """Heads the legend."""
 
 
-QUICK = Config(seeds=(0, 1), n_train=1_000, n=2_000, radii=(0.0, 0.2, 0.4))
-
-
-def trained(cfg: Config) -> LinearClassifier:
-    """One classifier, from the first seed: the lines are exact for it."""
-    p0, p1 = BASE_RATES
-    shares = np.array([1 - p0, p0, 1 - p1, p1]) / 2
-    counts = np.rint(shares * cfg.n_train).astype(int)
-    X, cell = ClassGaussians(MEANS, VARIANCES).sample(counts.tolist(), np.random.default_rng(cfg.seeds[0]))
-    classifier = robust_erm(X, cell % 2, NATURAL).classifier
-    return classifier
-
-
-def quantities(attacked: np.ndarray, accuracy: np.ndarray, clean: np.ndarray) -> dict[str, float]:
-    """Gaps and bounds from the positive rates of the four cells under the fairness attack, the accuracy attack,
-    none.
-    """
-    return gaps(attacked, BASE_RATES) | {
-        "gap at y = 1": attacked[3] - attacked[1],
-        "upper bound, y = 1": 1 - accuracy[1],
-        "lower bound, y = 1": clean[3] - accuracy[1],
-        "gap at y = 0": attacked[2] - attacked[0],
-        "upper bound, y = 0": accuracy[2],
-        "lower bound, y = 0": accuracy[2] - clean[0],
-    }
-
-
+MIRRORED = ", 0 up"
+"""Ends the curves of panel a that share their legend with group 1's."""
+GAPS = {"DP": BLACK, "EOp": VERMILLION, "EOd": BLUE}
 PANELS = {
-    "gaps": ("DP gap", "EOp gap", "EOd gap"),
-    "y = 1": ("gap at y = 1", "upper bound, y = 1", "lower bound, y = 1"),
-    "y = 0": ("gap at y = 0", "upper bound, y = 0", "lower bound, y = 0"),
+    "signed": Panel(
+        "One attack, every signed gap",
+        "gap, group 1 minus 0",
+        "trained",
+        of.signed,
+        {
+            f"{name}, {group} up": (color, style)
+            for group, style in ((1, "-"), (0, "--"))
+            for name, color in GAPS.items()
+        },
+        top=2.9,
+        note="solid: group 1 up, dashed: group 0 up",
+    ),
+    "absolute": Panel(
+        "Absolute: a choice at each label",
+        "|EOd gap|",
+        "opposed",
+        of.absolute,
+        {"worst": (BLACK, "-"), "group 1 up": (VERMILLION, "--"), "group 0 up": (BLUE, "--")},
+    ),
+    "bounds": Panel(
+        "Robust risks bound the gap",
+        "EOd gap, group 1 up",
+        "trained",
+        of.bounds,
+        {"upper bound": (VERMILLION, "--"), "attacked EOd": (BLACK, "-"), "lower bound": (BLUE, "--")},
+    ),
+    "tightness": Panel(
+        "How tight the bounds are",
+        "distance from the gap",
+        "trained",
+        of.tightness,
+        {"width: natural risk": (GREY, ":"), "above the gap": (VERMILLION, "-"), "below the gap": (BLUE, "-")},
+        top=0.36,
+    ),
+    "unchanged": Panel(
+        "Predictions left as they were",
+        "share unchanged",
+        "trained",
+        of.unchanged,
+        {
+            "opposing (1, 1)": (GREEN, "-"),
+            "its floor": (GREEN, ":"),
+            "all": (BLACK, "-"),
+            "all, acc. attack": (ORANGE, "--"),
+            "aligned (0, 1)": (PURPLE, "-"),
+        },
+        low=-0.05,
+        loc="lower left",
+    ),
+    "accuracy": Panel(
+        "The fairness attack on accuracy",
+        "accuracy",
+        "labelled",
+        of.accuracies,
+        {
+            "together": (GREEN, "-"),
+            "P(a = y), together": (GREEN, ":"),
+            "as in Adult": (BLACK, "-"),
+            "P(a = y), as in Adult": (BLACK, ":"),
+            "accuracy attack": (ORANGE, "--"),
+        },
+        top=1.45,
+    ),
+    "chosen": Panel(
+        "The clean sign misleads",
+        "|gap at y = 1|",
+        "unequal",
+        of.chosen,
+        {"the other way": (BLUE, "-"), "as the clean gap": (VERMILLION, "--")},
+    ),
+    "precision": Panel(
+        "Precision needs its own attack",
+        "precision gap",
+        "trained",
+        of.precision,
+        {"its own attack": (BLUE, "-"), "fairness attack": (VERMILLION, "--")},
+        top=1.4,
+    ),
 }
-PUSHES = (np.array(FAVOUR_1), np.array([1, -1, 1, -1]), np.zeros(4))
 
 
 def cells(cfg: Config) -> list[dict[str, Any]]:
-    return [{"eps": "line"}, *({"eps": eps} for eps in cfg.radii)]
+    return [{"model": name, "eps": at} for name in MODELS for at in ("line", *cfg.radii)]
 
 
 def compute(cell: dict[str, Any], cfg: Config) -> list[Row]:
-    f, threat = trained(cfg), Threat(cfg.norm)
-
-    def exact(eps: float) -> dict[str, float]:
-        return quantities(*(positive_rates(MEANS, VARIANCES, f.w, f.b, cfg.norm, eps, push) for push in PUSHES))
-
+    laws, scale = MODELS[cell["model"]].laws(cfg), MODELS[cell["model"]].scale
+    panels = {name: panel for name, panel in PANELS.items() if panel.model == cell["model"]}
+    rows = []
     if cell["eps"] == "line":
-        grid = np.linspace(0.0, max(cfg.radii), 50)
-        values = [exact(float(eps)) for eps in grid]
-        return [
-            row
-            for p, names in PANELS.items()
-            for name in names
-            for row in line(p, name, grid, [v[name] for v in values])
-        ]
-    found, reach = [], cell["eps"] * float(threat.dual_norm(f.w))
-    for seed in cfg.seeds:
-        X, own = ClassGaussians(MEANS, VARIANCES).sample([cfg.n] * 4, np.random.default_rng([seed, 1]))
-        score = f.scores(X)
-        found.append(quantities(*(np.bincount(own, score + reach * push[own] > 0, 4) / cfg.n for push in PUSHES)))
-    want = exact(cell["eps"])
-    return [
-        point(panel, name, cell["eps"], [run[name] for run in found], cfg.n, want[name])
-        for panel, names in PANELS.items()
-        for name in names
-    ]
+        grid = np.linspace(0.0, scale * max(cfg.radii), 60)
+        states = [of.exact(laws | {"eps": float(eps)}) for eps in grid]
+        for name, panel in panels.items():
+            values = [panel.curves(state) for state in states]
+            for curve in panel.looks:
+                rows += line(name, curve, grid, [value[curve] for value in values])
+        return rows
+    eps = scale * cell["eps"]
+    want = of.exact(laws | {"eps": eps})
+    runs = [of.sampled(laws | {"eps": eps}, cfg.n, seed) for seed in cfg.seeds]
+    for name, panel in panels.items():
+        found, expected = [panel.curves(state) for state in runs], panel.curves(want)
+        for curve, (_, style) in panel.looks.items():
+            if style != ":":
+                rows.append(point(name, curve, eps, [value[curve] for value in found], cfg.n, expected[curve]))
+    return rows
 
 
 def plot(rows: list[Row]) -> Any:
-    figure, axes = plotting.subplots(1, 3, width=plotting.TEXT_WIDTH, height=2.3)
-    colors = (plotting.BLACK, plotting.VERMILLION, plotting.BLUE)
-    titles = ("One attack, three notions", "Gap and bounds at y = 1", "Gap and bounds at y = 0")
-    for ax, (panel, names), title in zip(axes, PANELS.items(), titles, strict=True):
-        for name, color, marker in zip(names, colors, plotting.MARKERS, strict=False):
-            twins(
-                ax, rows, panel, name, color, marker, label=name.split(",")[0], ls="-" if "bound" not in name else "--"
-            )
-        ax.set(xlabel=r"attack radius $\epsilon$ ($\ell_\infty$)", ylabel="signed gap, group 1 minus 0", title=title)
-        ax.legend(loc="upper left")
-    first = axes[1].get_legend()
-    axes[1].legend(handles=handles({"attacked samples": TRAINED}), loc="lower right")
-    axes[1].add_artist(first)  # a second legend replaces the first unless it is kept by hand
-    letters(axes)
+    figure, axes = plotting.subplots(3, 3, width=plotting.TEXT_WIDTH, height=5.8)
+    axes = axes.ravel()
+    for ax, (name, panel) in zip(axes, PANELS.items(), strict=False):
+        for (curve, (color, style)), marker in zip(panel.looks.items(), MARKERS, strict=False):
+            label = None if style == ":" or curve.endswith(MIRRORED) else curve.removesuffix(", 1 up")
+            twins(ax, rows, name, curve, color, marker, label=label, ls=style)
+        norm = r"$\ell_\infty$" if panel.model in ("trained", "opposed") else "of the score"
+        ax.set(xlabel=rf"attack radius $\epsilon$ ({norm})", ylabel=panel.y, title=panel.title)
+        ax.set_ylim(panel.low, panel.top)
+        legend = ax.legend(loc=panel.loc, fontsize=6.3, title=panel.note, title_fontsize=6.3, alignment="left")
+        legend.set_in_layout(False)
+    letters(axes[: len(PANELS)])
+    entries: dict[str, dict[str, Any]] = {
+        "exact": {"color": BLACK},
+        "attacked samples, bars of 2 se": TRAINED,
+        "levels: d, natural risks of (1, 1)\nand (0, 0); e, 1 minus that of\n(1, 1); f, P(a = y)": {
+            "color": BLACK,
+            "ls": ":",
+        },
+    }
+    axes[-1].axis("off")
+    axes[-1].legend(handles=handles(entries), loc="center left").set_in_layout(False)
     return figure
 
 

@@ -50,8 +50,8 @@ _HOME = {
     "AssumptionError": "_check",
 }
 _MODULES = (
-    *("attacks", "compare", "data", "evaluate", "gaussian", "linear", "metrics", "mixing", "models", "norms", "ops"),
-    *("plotting", "runs", "solvers", "theory", "train"),
+    *("attacks", "compare", "data", "evaluate", "gaussian", "groups", "linear", "metrics", "mixing", "models", "norms"),
+    *("ops", "plotting", "runs", "solvers", "theory", "train"),
 )
 
 __all__ = [  # noqa: RUF022 - in the order a reader meets them

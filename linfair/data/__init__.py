@@ -1,6 +1,7 @@
-"""Image data: what a data set is, how the ones used here are read and how they are split. Numpy only.
+"""Data: what a set of images is, how the ones used here are read and how they are split. Numpy only.
 
-:func:`linfair.data.catalogue.load_images` is the one door to all of them; nothing is downloaded unless it is asked to.
+:func:`linfair.data.catalogue.load_images` is the one door to images, :func:`linfair.data.tabular.load_tables` to tables
+with a protected group; nothing is downloaded unless it is asked to.
 """
 
 from __future__ import annotations

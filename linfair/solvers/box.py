@@ -47,9 +47,12 @@ def score_range(
     w = classifier.w
     if w.ndim != 1:
         raise ValueError(f"classifier must be binary, got {classifier.n_classes} classes; attack its pairs")
-    low, high = attacked_range(as_array("X", X, shape=(None, len(w))), eps, lo, hi)
+    data = as_array("X", X, shape=(None, len(w)))
+    low, high = attacked_range(data, eps, lo, hi)
     rising, falling = np.maximum(w, 0.0), np.maximum(-w, 0.0)
-    return low @ rising - high @ falling + classifier.b, high @ rising - low @ falling + classifier.b
+    clean = classifier.scores(data)  # rounding must not put a sample out of its own reach
+    down, up = low @ rising - high @ falling + classifier.b, high @ rising - low @ falling + classifier.b
+    return np.minimum(down, clean), np.maximum(up, clean)
 
 
 def attacked_range(

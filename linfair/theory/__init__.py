@@ -19,6 +19,7 @@ MODULES = (
     "minimax",
     "surrogate_losses",
     "group_attack",
+    "group_alignment",
     "soft_labels",
     "targeted",
     "finite_sample",
@@ -27,6 +28,7 @@ MODULES = (
     "counterexamples_training",
     "counterexamples_distance",
     "counterexamples_cures",
+    "counterexamples_groups",
 )
 
 _ALL = [theorem for name in MODULES for theorem in import_module(f"linfair.theory.{name}").THEOREMS]

@@ -1,0 +1,154 @@
+"""Attacks on group fairness of tabular classifiers, and what training and repairs do about them.
+
+Logistic regression and a network of two hidden layers, plain, with three repairs (weights before training, a penalty
+in it, thresholds after it), and trained on attacked samples with and without these. Each is measured clean, under the
+attack on accuracy and under the attacks on fairness, with continuous columns attacked or all of them. Linear
+classifiers are attacked exactly, and trained to a certified optimum where the problem is convex; PGD beside both.
+
+Default: Gaussian groups and scikit-learn's diabetes patients. With --data-dir: UCI Adult and ProPublica COMPAS.
+--table prints the tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from _group_figures import plot
+from _group_methods import METHODS, NO_BOX, Method, Part, fitter, reacher, threat, threats
+from _group_rows import pgd_columns, row_of, summary
+from _group_tables import tables
+from _harness import Options, UsageError, run
+from linfair.data import DataError, stratified_split
+from linfair.data.tabular import Table, load_tables
+from linfair.runs import Row
+
+
+@dataclass(frozen=True)
+class Config:
+    models: tuple[str, ...] = ("logistic", "mlp")
+    """Logistic regression; 64 and 64 hidden units."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Each draws the part of the training data that thresholds are chosen on, the first weights and the batches."""
+    sets: tuple[str, ...] = ("adult-sex", "adult-race", "compas-race", "compas-sex")
+    """Of --data-dir."""
+    eps: float = 0.2
+    """Radius in l_inf that is trained against: in sds of a continuous column, a share of a 0/1 column."""
+    radii: tuple[float, ...] = (0.1, 0.2, 0.3)
+    """Of the attacks that are measured."""
+    gamma: float = 0.3
+    """Weight of the fairness gap beside the loss, and beside the error where thresholds are chosen."""
+    ridge: float = 1e-4
+    """ridge/2 ||w||^2 in every training."""
+    held: float = 0.2
+    """Share of the training data that thresholds are chosen on."""
+    updates: int = 400
+    """Of the network, with Adam."""
+    batch_size: int = 2048
+    """Large, for the gaps of a batch are those of its smallest cell."""
+    lr: float = 2e-3
+    steps: int = 5
+    """Of PGD in training; logistic regression meets the exact attack."""
+    full_steps: int = 400
+    """Of logistic regression where its problem is not convex: Adam on all samples, the rate falling along a cosine."""
+    full_lr: float = 0.1
+    check_steps: int = 1500
+    """Of the same with half the rate where its problem is convex, for the first seed: how near it comes to the optimum
+    that the solver certifies."""
+    attack_steps: int = 20
+    restarts: int = 5
+    """Of PGD in the measurement at the radius trained against; one at the others."""
+
+
+QUICK = Config(seeds=(0,), radii=(0.1, 0.2), updates=60, full_steps=60, check_steps=60, attack_steps=5, restarts=1)
+
+
+@dataclass(frozen=True)
+class GroupOptions(Options):
+    """Options of the experiment on group fairness."""
+
+    unverified: bool = False
+    """Accept Adult files whose sums differ from the published ones."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Several tables as one data set of the harness."""
+
+    tables: tuple[Table, ...]
+    suffix: str
+
+    @property
+    def label(self) -> str:
+        return "; ".join(table.label for table in self.tables)
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(" ".join(table.fingerprint for table in self.tables).encode()).hexdigest()[:12]
+
+    def __getitem__(self, name: str) -> Table:
+        return next(table for table in self.tables if table.name == name)
+
+
+def dataset(options: GroupOptions) -> Tables:
+    """The embedded tables, or those in --data-dir."""
+    try:
+        found = load_tables(options.data_dir, unverified=options.unverified)
+    except DataError as error:
+        raise UsageError(str(error)) from None
+    return Tables(found, "" if options.data_dir else "-embedded")
+
+
+def cells(cfg: Config, data: Tables) -> list[Row]:
+    """One a table, model and seed."""
+    known = [table.name for table in data.tables]
+    names = [name for name in known if name in cfg.sets or data.suffix]
+    if not names:
+        raise UsageError(f"--sets must be of {', '.join(known)}, got {', '.join(cfg.sets)}; drop it for all")
+    return [{"data": n, "model": m, "seed": seed} for n in names for m in cfg.models for seed in cfg.seeds]
+
+
+def compute(cell: Row, cfg: Config, data: Tables) -> list[Row]:
+    """Rows of every method, threat and radius."""
+    table, seed = data[cell["data"]], cell["seed"]
+    train, test = Part(*table.train()), Part(*table.test())
+    fit, held = (train[index] for index in stratified_split(2 * train.a + train.y, cfg.held, seed))
+    reach = reacher(cfg, seed, table, test)
+    rows: list[Row] = []
+    for trained_on in threats(table):
+        against = threat(table, trained_on, cfg.eps)
+        method = fitter(cfg, cell["model"], seed, fit, held, against)
+        for name, about in METHODS.items():
+            if about.attack == "none" and trained_on != "all":
+                continue  # it meets no attack in training: once is enough
+            fitted = method(name)
+            for kind, eps in measured(cfg, table, trained_on, about):
+                scores = reach(fitted, kind, eps).shifted(np.asarray(fitted.offsets)[test.a])
+                row = cell | {"method": name, "threat": kind, "eps": eps} | row_of(scores, test.y, test.a)
+                first = seed == cfg.seeds[0] and (kind, eps) == (trained_on, cfg.eps)
+                if first and fitted.solution and not about.repair:
+                    row |= pgd_columns(cfg, seed, fitted, fit, test, against, about)
+                rows.append(row)
+    return rows
+
+
+def measured(cfg: Config, table: Table, trained_on: str, about: Method) -> list[tuple[str, float]]:
+    """The threats and radii that a method is measured under; without a box only the radius trained against."""
+    kinds = threats(table) if about.attack == "none" else (trained_on,)
+    found = [(kind, eps) for kind in kinds for eps in cfg.radii]
+    return found + ([(NO_BOX, cfg.eps)] if trained_on == "all" else [])
+
+
+def printed(folder: Path) -> str:
+    """The tables of the records in a folder."""
+    return tables(folder)
+
+
+if __name__ == "__main__":
+    run(
+        name="group_fairness", config=Config(), quick=QUICK, cells=cells, compute=compute, plot=plot, dataset=dataset,
+        options=GroupOptions, table=printed, summary=summary,
+    )  # fmt: skip
