@@ -1,7 +1,8 @@
 """The generated parts of the docs.
 
 From THEOREMS: statements, assumptions, values at the defaults, calls, tables. From figures/data/classwise.csv: the
-tables of the training methods. From benchmarks/results/attack.json: the speed of whole attacks.
+tables of the training methods; from group_fairness*.csv those of group fairness. From benchmarks/results/attack.json:
+the speed of whole attacks.
 
     python docs/render.py            write what has changed
     python docs/render.py --check    list stale pages; exit status 1 if there are any
@@ -200,6 +201,19 @@ def method_blocks() -> dict[str, str]:
     }
 
 
+def group_blocks() -> dict[str, str]:
+    """The tables of group fairness on real data and on the embedded, from the committed records."""
+    import _group_tables as tables
+
+    data = DOCS.parent / "figures" / "data"
+    _, rows = tables.read(data / "group_fairness")
+    _, embedded = tables.read(data / "group_fairness-embedded")
+    found = {f"groups-published-{model}": tables.published_table(rows, model) for model in tables.MODELS}
+    for name in dict.fromkeys(row["data"] for row in rows):
+        found |= {f"groups-{name}-{kind}": tables.main_table(rows, name, kind) for kind in ("continuous", "all")}
+    return found | {"groups-checks": tables.checks_table([*rows, *embedded])}
+
+
 def attack_block() -> str:
     """Speed of whole attacks beside the libraries, from the committed record of benchmarks/bench_attack.py."""
     record = json.loads(read(DOCS.parent / "benchmarks" / "results" / "attack.json"))
@@ -253,6 +267,7 @@ def pages() -> dict[Path, str]:
         DOCS / "index.md": {"claims": table("limit"), "theorems": table("theorem")},
         DOCS / "evaluate.md": {"attack": attack_block()},
         DOCS / "classwise.md": (methods := method_blocks()),
+        DOCS / "groups.md": group_blocks(),
         DOCS.parent / "README.md": methods,
     }.items():
         found[path] = fill(read(path) or "\n\n".join(wrap(*block) for block in blocks.items()) + "\n", blocks)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from _draw import letters
-from _group_tables import MODELS, PUBLISHED, THREATS, data_title, title
+from _group_tables import MODELS, PUBLISHED, THREATS, data_title, pick, title, trained_radius
 from linfair import plotting
 from linfair.runs import Row
 
@@ -21,16 +21,22 @@ STYLE: dict[str, dict[str, Any]] = {
     "at_pre": {"color": plotting.ORANGE, "ls": ":"},
     "at_in": {"color": plotting.VERMILLION},
     "at_post": {"color": plotting.VERMILLION, "ls": ":"},
+    "at_post_attacked": {"color": plotting.PURPLE},
     "at_fair": {"color": plotting.SKY},
     "at_both": {"color": plotting.BLUE},
     "at_both_pre": {"color": plotting.BLUE, "ls": ":"},
     "at_both_in": {"color": plotting.GREEN},
     "at_both_post": {"color": plotting.GREEN, "ls": ":"},
+    "at_both_post_attacked": {"color": plotting.PURPLE, "ls": ":"},
 }
-"""Colour and line of a method; its marker is another one for each."""
-MARKER = dict(zip(STYLE, "o^s^os^Pos^s^", strict=True))
-LINES = ("baseline", "in", "at", "at_in", "at_fair", "at_both", "at_both_in")
-"""Methods drawn against the radius: the repairs around training move clean gaps, hardly attacked ones."""
+"""Colour and line of a method; dotted ones have open markers."""
+MARKER = dict(zip(STYLE, "o^s^o^s^DPo^s^D", strict=True))
+LINES = ("baseline", "in", "post", "at", "at_in", "at_post", "at_post_attacked", "at_both", "at_both_in")
+"""Methods drawn against the radius."""
+
+
+FACTS = {"majority": ("all the majority label", "--"), "separation": ("each group its label", ":")}
+"""Accuracies of two trivial rules: text and line."""
 
 
 def plot(rows: list[Row], label: str) -> dict[str, Any]:
@@ -41,10 +47,6 @@ def plot(rows: list[Row], label: str) -> dict[str, Any]:
 def values(rows: Sequence[Row], key: str) -> dict[str, None]:
     """The distinct entries of a column in their order."""
     return dict.fromkeys(row[key] for row in rows)
-
-
-def pick(rows: Sequence[Row], **match: Any) -> list[Row]:
-    return [row for row in rows if all(row[key] == value for key, value in match.items())]
 
 
 def against_radius(rows: Sequence[Row]) -> Any:
@@ -69,7 +71,7 @@ def against_radius(rows: Sequence[Row]) -> Any:
     for ax in axes[:, 0]:
         ax.set_ylabel("largest EOd (%)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(LINES))
+    figure.legend(handles, labels, loc="outside lower center", ncols=5)
     letters(axes.flat)
     return figure
 
@@ -86,7 +88,7 @@ def line(ax: Any, found: Sequence[Row], method: str) -> None:
 def tradeoff(rows: Sequence[Row]) -> Any:
     """A panel a data set and model: EOd against accuracy under the attack on DI, all columns, in the box."""
     data, models = list(values(rows, "data")), list(values(rows, "model"))
-    trained = max(row["eps"] for row in rows if row["threat"].endswith("no box"))
+    trained = trained_radius(rows)
     figure, axes = plotting.subplots(
         len(models), len(data), width=plotting.TEXT_WIDTH, height=1.9 * len(models) + 0.7, squeeze=False, sharey=True,
     )  # fmt: skip
@@ -94,8 +96,8 @@ def tradeoff(rows: Sequence[Row]) -> Any:
     for row, model in zip(axes, models, strict=True):
         for ax, name in zip(row, data, strict=True):
             found = pick(rows, data=name, model=model, threat="all", eps=trained)
-            ax.axvline(100 * found[0]["majority"], color=plotting.GREY, lw=0.6, ls="--", zorder=1)
-            ax.axvline(100 * found[0]["separation"], color=plotting.GREY, lw=0.6, ls=":", zorder=1)
+            for fact, (text, ls) in FACTS.items():
+                shown[text] = ax.axvline(100 * found[0][fact], color=plotting.GREY, lw=0.8, ls=ls, zorder=1)
             for one in found:
                 shown[title(one["method"])] = point(ax, one)
             if name in ("adult-race", "adult-sex"):
@@ -106,9 +108,9 @@ def tradeoff(rows: Sequence[Row]) -> Any:
             ax.set_title(f"{data_title(name)}\n{MODELS[model]}", fontsize=7)
             ax.set(ylim=(-5, 205))
     for ax in axes[-1]:
-        ax.set_xlabel("accuracy (%)")
+        ax.set_xlabel("accuracy, attack on DI (%)")
     for ax in axes[:, 0]:
-        ax.set_ylabel("EOd (%)")
+        ax.set_ylabel("EOd, attack on DI (%)")
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=5)
     letters(axes.flat)
     return figure

@@ -19,18 +19,19 @@ from linfair.groups.repairs import group_thresholds, reweigh
 from linfair.groups.train import GroupTraining, fit_groups
 from linfair.linear import LinearClassifier
 from linfair.solvers import box
-from linfair.solvers.solution import Solution
+from linfair.solvers.solution import Solution, Status
 
 Attack = Literal["none", "accuracy", "fairness", "both"]
+Repair = Literal["", "pre", "in", "post", "post_attacked"]
 NO_BOX = "all, no box"
 
 
 @dataclass(frozen=True)
 class Method:
-    """What is trained on, and which of the three repairs is added."""
+    """What is trained on, and the repair: weights, a penalty, or thresholds from clean or from attacked scores."""
 
     attack: Attack
-    repair: Literal["", "pre", "in", "post"] = ""
+    repair: Repair = ""
 
 
 METHODS = {
@@ -42,11 +43,13 @@ METHODS = {
     "at_pre": Method("accuracy", "pre"),
     "at_in": Method("accuracy", "in"),
     "at_post": Method("accuracy", "post"),
+    "at_post_attacked": Method("accuracy", "post_attacked"),
     "at_fair": Method("fairness"),
     "at_both": Method("both"),
     "at_both_pre": Method("both", "pre"),
     "at_both_in": Method("both", "in"),
     "at_both_post": Method("both", "post"),
+    "at_both_post_attacked": Method("both", "post_attacked"),
 }
 
 
@@ -105,11 +108,9 @@ class Fitted:
 
 def by_pgd(model: torch.nn.Module, x: np.ndarray, threat: Threat, *, steps: int, restarts: int, seed: int) -> Reach:
     """Scores of the samples clean, pushed down and pushed up by PGD."""
-    dtype = next(model.parameters()).dtype
-    lo, hi = (None if v is None else torch.as_tensor(v, dtype=dtype) for v in (threat.lo, threat.hi))
     return pgd_reach(
-        model, torch.as_tensor(x, dtype=dtype), eps=threat.eps, steps=steps, restarts=restarts, lo=lo, hi=hi,
-        columns=torch.as_tensor(threat.columns), generator=torch.Generator().manual_seed(seed),
+        model, x, eps=threat.eps, steps=steps, restarts=restarts, lo=threat.lo, hi=threat.hi, columns=threat.columns,
+        generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
 
 
@@ -137,18 +138,14 @@ def reacher(cfg: Any, seed: int, table: Table, test: Part) -> Measure:
 
     @cache
     def scores(classifier: LinearClassifier | torch.nn.Module, kind: str, eps: float) -> Reach:
-        restarts = cfg.restarts if eps == cfg.eps else 1
         against = threat(table, kind, eps)
-        return Fitted(classifier).reach(test.x, against, steps=cfg.attack_steps, restarts=restarts, seed=seed)
+        return Fitted(classifier).reach(test.x, against, steps=cfg.attack_steps, restarts=cfg.restarts, seed=seed)
 
     return lambda fitted, kind, eps: scores(fitted.classifier, kind, eps)
 
 
 def fitter(cfg: Any, model: str, seed: int, fit: Part, held: Part, threat: Threat) -> Fit:
-    """(method) -> classifier trained on ``fit`` under the threat, with thresholds from ``held`` as it is.
-
-    Thresholds for attacked scores end in one prediction for all wherever no attacked accuracy beats the majority's.
-    """
+    """(method) -> classifier trained on ``fit`` under the threat, with thresholds from ``held``."""
 
     @cache
     def trained(attack: Attack, repair: str) -> Fitted:
@@ -158,29 +155,42 @@ def fitter(cfg: Any, model: str, seed: int, fit: Part, held: Part, threat: Threa
             found = box.robust_logistic(
                 fit.x, fit.y, radii, ridge=cfg.ridge, lo=threat.lo, hi=threat.hi, weights=weights
             )
+            if found.status == Status.INACCURATE:
+                raise ValueError(f"training must reach its optimum, got a gap of {found.gap:.1e}; raise --ridge")
             return Fitted(found.classifier, solution=found)
         module = by_gradient(cfg, model, seed, fit, threat, attack, cfg.gamma if repair == "in" else 0.0, weights)
         return Fitted(linear(module) if model == "logistic" else module)
 
     def method(name: str) -> Fitted:
         attack, repair = METHODS[name].attack, METHODS[name].repair
-        if repair != "post":
+        if not repair.startswith("post"):
             return trained(attack, repair)
-        base = trained(attack, "")
-        reach = base.reach(held.x, dataclasses.replace(threat, eps=0.0), steps=0, restarts=1, seed=seed)
-        offsets = group_thresholds(reach, held.y, held.a, gamma=cfg.gamma)
+        base, attacked = trained(attack, ""), repair == "post_attacked"
+        against = threat if attacked else dataclasses.replace(threat, eps=0.0)
+        reach = base.reach(held.x, against, steps=cfg.attack_steps, restarts=1, seed=seed)
+        offsets = group_thresholds(reach, held.y, held.a, gamma=cfg.gamma, attacked=attacked)
         return Fitted(base.classifier, offsets)
 
     return method
 
 
 def by_gradient(
-    cfg: Any, model: Any, seed: int, fit: Part, threat: Threat, attack: Attack, gamma: float, weights: Any
+    cfg: Any,
+    model: str,
+    seed: int,
+    fit: Part,
+    threat: Threat,
+    attack: Attack,
+    gamma: float,
+    weights: Any,
+    *,
+    double: bool = False,
 ) -> torch.nn.Module:
     """Training in torch: all samples and the exact attack for logistic regression, mini-batches and PGD otherwise."""
     common: dict[str, Any] = {"model": model, "ridge": cfg.ridge, "seed": seed, "attack": attack, "gamma": gamma}
     if model == "logistic":
-        common |= {"batch_size": None, "epochs": cfg.full_steps, "lr": cfg.full_lr, "schedule": "cosine"}
+        batch = None if double else len(fit.y)
+        common |= {"batch_size": batch, "epochs": cfg.full_steps, "lr": cfg.full_lr, "schedule": "cosine"}
         common |= {"steps": 1, "step": 2 * threat.eps}
     else:
         parts = math.ceil(len(fit.y) / cfg.batch_size)

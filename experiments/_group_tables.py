@@ -24,6 +24,7 @@ TITLES = {
     "baseline": "plain", "pre": "pre", "in": "in", "post": "post", "at": "AT", "at_pre": "AT (pre)",
     "at_in": "AT (in)", "at_post": "AT (post)", "at_fair": "AT, fairness attack", "at_both": "AT, both attacks",
     "at_both_pre": "AT, both (pre)", "at_both_in": "AT, both (in)", "at_both_post": "AT, both (post)",
+    "at_post_attacked": "AT (post, attacked)", "at_both_post_attacked": "AT, both (post, attacked)",
 }  # fmt: skip
 MODELS = {"logistic": "logistic regression", "mlp": "two-layer network"}
 THREATS = {"continuous": "continuous columns", "all": "all columns", "all, no box": "all columns, no box"}
@@ -77,8 +78,8 @@ def published_table(rows: Sequence[Row], model: str) -> str:
 
 COLUMNS = {
     "accuracy": "accuracy", "DI": "DI", "EOd": "EOd", "robust_accuracy": "robust accuracy",
-    "fairness_robustness": "fairness robustness", "worst_accuracy": "accuracy, fairness attack",
-    "worst_DI": "attacked DI", "worst_EOd": "attacked EOd",
+    "fairness_robustness": "fairness robustness", "worst_DI": "attacked DI",
+    "worst_EOd": "attacked EOd",
 }  # fmt: skip
 
 
@@ -96,7 +97,7 @@ def checks_table(rows: Sequence[Row]) -> str:
     header = ["data", "trained", "threat", "PGD - exact, largest metric", "certified gap", "PGD training - lower bound"]
     body = [
         [data_title(row["data"]), title(row["method"]), THREATS[row["threat"]]]
-        + [f"{row[key]:.0e}" for key in ("pgd_gap", "certified_gap", "pgd_training_gap")]
+        + [f"{row[key]:.1e}" for key in ("pgd_gap", "certified_gap", "pgd_training_gap")]
         for row in rows
         if row.get("pgd_gap") is not None
     ]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -29,12 +29,12 @@ from linfair.runs import Row
 
 @dataclass(frozen=True)
 class Config:
-    models: tuple[str, ...] = ("logistic", "mlp")
-    """Logistic regression; 64 and 64 hidden units."""
+    models: tuple[Literal["logistic", "mlp"], ...] = ("logistic", "mlp")
+    """Logistic regression; a network with 64 and 64 hidden units."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Each draws the part of the training data that thresholds are chosen on, the first weights and the batches."""
     sets: tuple[str, ...] = ("adult-sex", "adult-race", "compas-race", "compas-sex")
-    """Of --data-dir."""
+    """Which tables of --data-dir."""
     eps: float = 0.2
     """Radius in l_inf that is trained against: in sds of a continuous column, a share of a 0/1 column."""
     radii: tuple[float, ...] = (0.1, 0.2, 0.3)
@@ -46,21 +46,25 @@ class Config:
     held: float = 0.2
     """Share of the training data that thresholds are chosen on."""
     updates: int = 400
-    """Of the network, with Adam."""
+    """Steps of Adam that train the network."""
     batch_size: int = 2048
-    """Large, for the gaps of a batch are those of its smallest cell."""
+    """Samples a step of the network: many, for the gaps of a batch are as noisy as its smallest cell."""
     lr: float = 2e-3
+    """Of the network."""
     steps: int = 5
     """Of PGD in training; logistic regression meets the exact attack."""
-    full_steps: int = 400
+    full_steps: int = 1000
     """Of logistic regression where its problem is not convex: Adam on all samples, the rate falling along a cosine."""
-    full_lr: float = 0.1
-    check_steps: int = 1500
-    """Of the same with half the rate where its problem is convex, for the first seed: how near it comes to the optimum
-    that the solver certifies."""
-    attack_steps: int = 20
+    full_lr: float = 0.2
+    """At the start of that cosine."""
+    check_steps: int = 2000
+    """Of the same in float64 where its problem is convex, for the first seed, beside the optimum that is certified."""
+    check_lr: float = 0.4
+    """At the start of its cosine."""
+    attack_steps: int = 10
+    """Of PGD in the measurement of the network; logistic regression meets the exact attack."""
     restarts: int = 5
-    """Of PGD in the measurement at the radius trained against; one at the others."""
+    """Of PGD in the measurement."""
 
 
 QUICK = Config(seeds=(0,), radii=(0.1, 0.2), updates=60, full_steps=60, check_steps=60, attack_steps=5, restarts=1)
@@ -79,7 +83,7 @@ class Tables:
     """Several tables as one data set of the harness."""
 
     tables: tuple[Table, ...]
-    suffix: str
+    embedded: bool
 
     @property
     def label(self) -> str:
@@ -89,25 +93,46 @@ class Tables:
     def fingerprint(self) -> str:
         return hashlib.sha256(" ".join(table.fingerprint for table in self.tables).encode()).hexdigest()[:12]
 
+    @property
+    def suffix(self) -> str:
+        """Empty for the four tables of Adult and COMPAS as published; else the tables' own."""
+        own = "".join(table.suffix for table in self.tables)
+        return "-embedded" if self.embedded else "" if own == STANDARD else own
+
     def __getitem__(self, name: str) -> Table:
         return next(table for table in self.tables if table.name == name)
 
 
+STANDARD = "".join(f"-{name}" for name in Config.sets)
+
+
 def dataset(options: GroupOptions) -> Tables:
     """The embedded tables, or those in --data-dir."""
+    if options.unverified and options.data_dir is None:
+        raise UsageError("--unverified is for a copy of Adult, got no --data-dir; pass its folder or drop it")
     try:
         found = load_tables(options.data_dir, unverified=options.unverified)
     except DataError as error:
         raise UsageError(str(error)) from None
-    return Tables(found, "" if options.data_dir else "-embedded")
+    return Tables(found, options.data_dir is None)
+
+
+def suffix(cfg: Config, data: Tables) -> str:
+    """What the tables at hand add to file names."""
+    return data.suffix if cfg.sets == Config.sets or data.embedded else "".join(f"-{name}" for name in cfg.sets)
 
 
 def cells(cfg: Config, data: Tables) -> list[Row]:
     """One a table, model and seed."""
+    if cfg.eps not in cfg.radii:
+        raise UsageError(f"--radii must hold --eps {cfg.eps:g}, got {', '.join(map(str, cfg.radii))}; add it")
+    if not 0 < cfg.held < 1:
+        raise UsageError(f"--held must lie between 0 and 1, got {cfg.held:g}; 0.2 holds out a fifth")
     known = [table.name for table in data.tables]
-    names = [name for name in known if name in cfg.sets or data.suffix]
-    if not names:
-        raise UsageError(f"--sets must be of {', '.join(known)}, got {', '.join(cfg.sets)}; drop it for all")
+    if cfg.sets != Config.sets and (data.embedded or not set(cfg.sets) <= set(known)):
+        where = "the embedded tables" if data.embedded else ", ".join(known)
+        raise UsageError(f"--sets must be of --data-dir, which holds {where}, got {', '.join(cfg.sets)}; drop it")
+    names = known if cfg.sets == Config.sets else cfg.sets
     return [{"data": n, "model": m, "seed": seed} for n in names for m in cfg.models for seed in cfg.seeds]
 
 
@@ -142,13 +167,8 @@ def measured(cfg: Config, table: Table, trained_on: str, about: Method) -> list[
     return found + ([(NO_BOX, cfg.eps)] if trained_on == "all" else [])
 
 
-def printed(folder: Path) -> str:
-    """The tables of the records in a folder."""
-    return tables(folder)
-
-
 if __name__ == "__main__":
     run(
         name="group_fairness", config=Config(), quick=QUICK, cells=cells, compute=compute, plot=plot, dataset=dataset,
-        options=GroupOptions, table=printed, summary=summary,
+        options=GroupOptions, table=tables, suffix=suffix, summary=summary,
     )  # fmt: skip

@@ -59,7 +59,7 @@ class Table:
     hi: np.ndarray = field(init=False, repr=False)
     """Largest value of every column over both parts, in the units of x [d]; 1 for a column of a category."""
     fingerprint: str = field(init=False)
-    """First 12 hex digits of the sha256 of features, labels and groups in their order."""
+    """First 12 hex digits of the sha256 of features, labels, groups and kinds of columns in their order."""
 
     def __post_init__(self) -> None:
         continuous = as_labels("continuous", self.continuous, len(self.columns), 2).astype(bool)
@@ -78,7 +78,7 @@ class Table:
         found["hi"] = np.where(continuous, np.maximum(*(x.max(0) for x in both)), 1.0)
         for name, value in found.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "fingerprint", _fingerprint((*self.train(), *self.test())))
+        object.__setattr__(self, "fingerprint", _fingerprint((*self.train(), *self.test(), self.continuous)))
 
     def train(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """x [n, d], y [n] and a [n] of the training part."""
