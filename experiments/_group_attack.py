@@ -20,6 +20,7 @@ from linfair.theory.group_attack import (
     ORIENTATIONS,
     absolute_gaps,
     gaps,
+    label_gaps,
     positive_rates,
     sampled_predictions,
 )
@@ -119,7 +120,7 @@ def signed(s: State) -> dict[str, float]:
 
 def absolute(s: State) -> dict[str, Any]:
     both = np.array([s.favour_1, s.favour_0])
-    one = np.abs(both[:, 2:] - both[:, :2]).sum(1)
+    one = np.abs(label_gaps(both.T)).sum(0)
     return {"worst": absolute_gaps(both, BASE_RATES)["|EOd gap|"], "group 1 up": one[0], "group 0 up": one[1]}
 
 
@@ -161,7 +162,7 @@ def accuracies(s: State) -> dict[str, float]:
 
 def chosen(s: State) -> dict[str, float]:
     found = {"as the clean gap": s.favour_1, "the other way": s.favour_0}
-    return {name: float(abs(rates[3] - rates[1])) for name, rates in found.items()}
+    return {name: float(abs(label_gaps(rates)[1])) for name, rates in found.items()}
 
 
 def precision(s: State) -> dict[str, float]:

@@ -75,9 +75,12 @@ class Options:
 class Dataset(Protocol):
     """What the harness needs to know of a data set."""
 
-    label: str
-    fingerprint: str
-    suffix: str
+    @property
+    def label(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def suffix(self) -> str: ...
 
 
 class Bench(Protocol):

@@ -14,9 +14,12 @@ from linfair import runs
 class Dataset(Protocol):
     """What a record says of a data set."""
 
-    label: str
-    fingerprint: str
-    suffix: str
+    @property
+    def label(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def suffix(self) -> str: ...
 
 
 class Experiment(Protocol):

@@ -35,7 +35,7 @@ class Panel(NamedTuple):
     low: float | None = None
     top: float | None = None
     """Ends of y, to leave room for the legend."""
-    loc: str = "upper left"
+    loc: str | tuple[float, float] = "upper left"
     note: str | None = None
     """Heads the legend."""
 
@@ -106,7 +106,9 @@ PANELS = {
             "P(a = y), as in Adult": (BLACK, ":"),
             "accuracy attack": (ORANGE, "--"),
         },
-        top=1.45,
+        low=-0.05,
+        top=1.05,
+        loc=(0.49, 0.14),
     ),
     "chosen": Panel(
         "The clean sign misleads",

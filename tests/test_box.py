@@ -109,6 +109,8 @@ def test_an_attack_that_joins_the_classes_gives_the_constant_classifier():
         ({"eps": -0.1}, "eps must be >= 0"),
         ({"eps": [0.1, 0.2]}, "eps must have shape"),
         ({"lo": 0.5}, "X must lie in the box"),
+        ({"lo": 2.0, "hi": 1}, "the box must not be empty, got lo = 2 > hi = 1 in column 0; swap"),
+        ({"lo": [-9, 7, -9, -9], "hi": [9, 6.5, 9, 9]}, "must not be empty, got lo = 7 > hi = 6.5 in column 1"),
         ({"ridge": 0.0}, "ridge must be > 0"),
         ({"weights": np.zeros(60)}, "weights must be > 0"),
         ({"y": np.ones(60, int)}, "y must hold both classes"),

@@ -93,6 +93,12 @@ def test_what_the_door_refuses(tmp_path):
     for folder in (None, tmp_path):
         with pytest.raises(DataError, match="must be of adult-sex, adult-race, compas-race, compas-sex, got 'german'"):
             load_tables(folder, ["adult-sex", "german"])
+        with pytest.raises(DataError, match=r"sets must hold at least one name, got none; leave it out"):
+            load_tables(folder, [])
+        with pytest.raises(
+            DataError, match=r"sets must be a list of names, got the text 'adult-sex'; pass \['adult-sex'\]"
+        ):
+            load_tables(folder, "adult-sex")
     with pytest.raises(DataError, match=r"data_dir must be an existing folder, got '.*nowhere'; leave it out"):
         load_tables(tmp_path / "nowhere")
     with pytest.raises(

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 from torch import nn
 
 from attack_models import generator, gpu
 from group_cases import Linear, box, cells, net, table, weights
 from linfair.groups import attacked, fairness_attack, fairness_direction, push, reach, soft_gaps
-from linfair.groups.metrics import group_rates, sigmoid
+from linfair.groups.metrics import group_rates
 
 X, Y, A = table()
 BOX = box(X)
@@ -79,11 +80,10 @@ def test_restarts_find_another_hill(columns):
 
     z = torch.zeros(1, 2, dtype=torch.float64)
     settings = {"eps": 1.0, "step": 0.05, "columns": columns}
-    single, many, same = (
-        push(hills, z, [1], restarts=restarts, start=start, generator=generator(), **settings)[1].item()
-        for restarts, start in ((1, "uniform"), (30, "uniform"), (30, "none"))
+    single, many = (
+        push(hills, z, [1], restarts=restarts, generator=generator(), **settings)[1].item() for restarts in (1, 30)
     )
-    assert single == same == pytest.approx(0.0)
+    assert single == pytest.approx(0.0)
     assert many > 0.9
 
 
@@ -141,6 +141,22 @@ def test_reach_splits_budgets_with_their_samples():
     np.testing.assert_allclose(whole.up - whole.clean, eps * np.abs(weights()).sum(), atol=1e-12)
 
 
+def test_batches_decide_the_draws_of_restarts():
+    """As the docstring says: with one restart the batches change nothing, with more the starts."""
+    for restarts, equal in ((1, True), (2, False)):
+        options = {"eps": 0.5, "steps": 1, "restarts": restarts}
+        whole, parts = (reach(net(), X, batch_size=size, generator=generator(), **options) for size in (10_000, 37))
+        assert np.allclose(whole.up, parts.up, rtol=0, atol=1e-12) == equal
+        assert np.allclose(whole.down, parts.down, rtol=0, atol=1e-12) == equal
+
+
+def test_budgets_may_be_text():
+    first, again = (push(net(), x, WAY, eps=eps, step=step) for eps, step in ((0.2, 0.125), ("1/5", "0.125")))
+    assert torch.equal(first[0], again[0])
+    whole, again = (reach(net(), X, eps=eps, steps=2) for eps in (0.2, "0.2"))
+    np.testing.assert_array_equal(whole.up, again.up)
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_without_budget_nothing_moves(norm):
     found = reach(net(dtype=torch.float32), X, eps=0.0, norm=norm, restarts=2, **BOX)
@@ -171,7 +187,7 @@ def test_a_gap_without_one_of_the_groups_is_zero():
 def test_the_attack_on_fairness_pushes_as_the_metrics_say(objective, a):
     model = net(seed=4).eval()
     ends = reach(model, X, eps=0.4)
-    way = fairness_direction(sigmoid(ends.clean), Y, a, objective)
+    way = fairness_direction(expit(ends.clean), Y, a, objective)
     _, scores = fairness_attack(model, x, Y, a, objective=objective, eps=0.4)
     np.testing.assert_allclose(scores, ends.pushed(way), atol=1e-12)
     if objective == "DI":
@@ -202,13 +218,19 @@ def test_nan_is_not_hidden():
         ({"direction": WAY * 2}, ValueError, r"\+1 and -1"),
         ({"eps": -1.0}, ValueError, "eps must be >= 0"),
         ({"eps": torch.ones(3)}, ValueError, "eps must be a number or have shape"),
+        ({"eps": "small"}, ValueError, "eps must be a number or a ratio, got 'small'"),
+        ({"step": "-1/4"}, ValueError, "step must be >= 0, got -1/4"),
         ({"lo": 0.0}, ValueError, "x must lie in the box"),
+        ({"hi": 0.0}, ValueError, "x must lie in the box"),
+        ({"lo": 1.0, "hi": 0.0}, ValueError, "the box must not be empty, got lo > hi in column 0; swap"),
+        ({"lo": np.array([-9, -9, 3, -9, -9, -9.0]), "hi": 2.0}, ValueError, "must not be empty, .* in column 2; swap"),
         ({"hi": BOX["hi"][:2]}, ValueError, "hi must be a number or have shape"),
         ({"columns": [1, 0, 1, 1, 1, 1]}, ValueError, "columns must be bool"),
         ({"columns": MOVES[:2]}, ValueError, "columns must be bool of shape"),
-        ({"steps": -1}, ValueError, "steps must be a whole number >= 0"),
-        ({"restarts": 0}, ValueError, "restarts must be a whole number >= 1"),
-        ({"start": "gaussian"}, ValueError, "start must be one of uniform, none"),
+        ({"steps": -1}, ValueError, "steps must be at least 0, got -1"),
+        ({"steps": 2.5}, TypeError, "steps must be a whole number, got 2.5"),
+        ({"restarts": 0}, ValueError, "restarts must be at least 1, got 0"),
+        ({"restarts": True}, TypeError, "restarts must be a whole number, got True"),
         ({"norm": "l3"}, ValueError, "norm"),
         ({"model": nn.Linear(6, 3).double()}, ValueError, "model must give scores"),
         ({"model": lambda z: z.detach().sum(1)}, RuntimeError, "scores must depend on x"),
@@ -227,6 +249,24 @@ def test_bad_batches_and_objectives():
         fairness_attack(net(), x, Y, A, objective="DP", eps=0.1)
 
 
+@pytest.mark.parametrize("as_given", [list, np.asarray, torch.tensor])
+@pytest.mark.parametrize("objective", ["DI", "EOd"])
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"y": 2 * Y}, ValueError, r"y must lie in 0\.\.1, got 0\.\.2"),
+        ({"a": 2 * A - 1}, ValueError, r"a must lie in 0\.\.1, got -1\.\.1"),
+        ({"a": A / 2}, TypeError, "a must hold integers"),
+        ({"y": Y[:1]}, ValueError, r"y must have shape \(400,\), one label a sample, got \(1,\)"),
+        ({"a": A[1:]}, ValueError, r"a must have shape \(400,\), one label a sample, got \(399,\)"),
+    ],
+)
+def test_bad_labels_and_groups(change, error, message, objective, as_given):
+    labels = {name: as_given(value) for name, value in ({"y": Y, "a": A} | change).items()}
+    with pytest.raises(error, match=message):
+        fairness_attack(net(), x, objective=objective, eps=0.1, **labels)
+
+
 @pytest.mark.parametrize("columns", [None, MOVES])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("case", [pytest.param(0, marks=gpu)])
@@ -243,3 +283,9 @@ def test_a_gpu_reaches_what_the_cpu_reaches(case, norm, columns):
     assert best.is_cuda
     fair, _ = fairness_attack(model, x.cuda(), Y, A, objective="EOd", **options)
     assert fair.is_cuda
+    labels, groups = torch.tensor(Y).cuda(), torch.tensor(A).cuda()
+    torch.testing.assert_close(fairness_attack(model, x.cuda(), labels, groups, objective="EOd", **options)[0], fair)
+    with pytest.raises(ValueError, match=r"a must have shape \(400,\), got \(399,\)"):
+        fairness_attack(model, x.cuda(), labels, groups[1:], **options)
+    with pytest.raises(ValueError, match=r"a must lie in 0\.\.1"):
+        fairness_attack(model, x.cuda(), labels, 2 * A, **options)

@@ -166,6 +166,14 @@ def test_the_penalty_follows_its_objective():
     assert di["soft_EOd"] > eod["soft_EOd"]
 
 
+def test_numbers_of_any_kind_are_numbers():
+    config = GroupTraining(hidden=64, lr=np.float32(0.1), eps=1, step=np.float64(0.5), epochs=np.int64(3), steps=2.0)  # pyright: ignore[reportArgumentType]
+    assert config == GroupTraining(hidden=(64,), lr=float(np.float32(0.1)), eps=1.0, step=0.5, epochs=3, steps=2)
+    assert [type(value) for value in (config.lr, config.eps, config.step, config.epochs)] == [float, float, float, int]
+    assert hash(GroupTraining(hidden=[8, 8])) == hash(GroupTraining(hidden=(8, 8)))  # pyright: ignore[reportArgumentType]
+    assert same(fit(**QUICK | {"hidden": 8}), fit(**QUICK))
+
+
 def test_read_only_arrays_are_read():
     parts = [v.copy() for v in (X, Y, A, BOX["lo"], BOX["hi"])]
     for part in parts:
@@ -188,10 +196,14 @@ def test_batches_without_some_cell():
         ({"attack": "pgd"}, "attack must be one of none, accuracy, fairness, both"),
         ({"objective": "DP"}, "objective must be one of DI, EOd"),
         ({"schedule": "step"}, "schedule must be one of"),
-        ({"epochs": 0}, "epochs must be a whole number >= 1"),
-        ({"batch_size": 0.5}, "batch_size must be a whole number >= 1"),
-        ({"hidden": (0,)}, "hidden must be a whole number >= 1"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"hidden": (0,)}, "hidden must be at least 1, got 0"),
+        ({"hidden": 0}, "hidden must be at least 1, got 0"),
         ({"eps": -0.1}, "eps must be a number >= 0"),
+        ({"eps": True}, "eps must be a number >= 0, got True; pass a float"),
+        ({"lr": np.inf}, "lr must be a number >= 0, got inf"),
         ({"gamma": float("nan")}, "gamma must be a number >= 0"),
         ({"step": "1/4"}, "step must be a number >= 0"),
     ],
@@ -199,6 +211,12 @@ def test_batches_without_some_cell():
 def test_bad_config(config, message):
     with pytest.raises(ValueError, match=message):
         GroupTraining(**config)
+
+
+@pytest.mark.parametrize("name, value", [("batch_size", 0.5), ("hidden", None), ("hidden", "8"), ("steps", True)])
+def test_counts_are_whole_numbers(name, value):
+    with pytest.raises(TypeError, match=f"{name} must be a whole number, got {value!r}; pass an int"):
+        GroupTraining(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -210,6 +228,7 @@ def test_bad_config(config, message):
         ({"weights": np.ones(3)}, "weights must have shape"),
         ({"weights": -np.ones(len(X))}, "weights must be >= 0"),
         ({"hi": np.ones(6)}, "x must lie in the box"),
+        ({"lo": 1.0, "hi": np.zeros(6)}, "the box must not be empty"),
     ],
 )
 def test_bad_data(change, message):

@@ -20,6 +20,7 @@ from linfair.theory.group_attack import (
     FAVOUR_1,
     estimates,
     gaps,
+    log_positive_rates,
     notions,
     positive_rates,
     sampled_rates,
@@ -39,6 +40,7 @@ LIMIT_IDS = (
     "limit-precision-gap",
 )
 OUTSIDE = {
+    "group-attack-equivalence": {"eps": np.inf},
     "group-attack-absolute": {"eps": -0.1},
     "group-alignment-absolute": {"base_rates": (0.5, 1.0)},
     "group-fairness-robustness": {"b": -3.0},
@@ -92,7 +94,7 @@ def test_limits_hold_at_their_defaults(name):
 
 
 @pytest.mark.parametrize("name", THEOREM_IDS)
-@pytest.mark.parametrize("eps", [0.0, 1e-9, 6.0])
+@pytest.mark.parametrize("eps", [0.0, 1e-9, 6.0, 50.0, 1e6])
 def test_statements_hold_without_attack_and_at_full_strength(name, eps):
     report = THEOREMS[name].check(n=500, eps=eps, b=0.0)
     assert report.statement_holds, report.values
@@ -129,6 +131,43 @@ def test_no_push_of_a_grid_beats_the_attack_for_any_notion():
     rivals = notions(positive_rates(**laws, push=grid).T, base_rates)
     for name, best in notions(positive_rates(**laws, push=FAVOUR_1), base_rates).items():
         assert rivals[name].max() == pytest.approx(best, abs=1e-12), name
+
+
+def test_logarithms_are_those_of_the_rates():
+    laws, _ = split(DEFAULTS)
+    push = np.random.default_rng(0).uniform(-1, 1, (50, 4))
+    for eps in (0.2, 5.0):
+        rates = positive_rates(**laws | {"eps": eps}, push=push)
+        np.testing.assert_allclose(np.exp(log_positive_rates(**laws | {"eps": eps}, push=push)), rates, rtol=1e-12)
+
+
+def test_ratios_of_rates_too_small_for_a_float():
+    """All rates underflow. Group 0's are exp(-50^2 / 2) or so, group 1's exp(-45^2 / 2), before the attack."""
+    theorem, one = THEOREMS["group-attack-equivalence"], {"variances": np.ones((4, 1)), "w": [1.0], "b": 0.0}
+    value = theorem.analytic(means=[[-50.0], [-50.0], [-45.0], [-45.0]], eps=0.0, **one)
+    assert value["1 - DP ratio"] == pytest.approx(1.0)
+    assert value["DP gap"] == 0
+    value = theorem.analytic(means=[[-45.0], [-45.0], [-45.01], [-45.01]], eps=0.0, **one)
+    expected = 1 - np.exp(norm.logsf(45.0) - norm.logsf(45.01))
+    assert value["1 - DP ratio"] == pytest.approx(expected, rel=1e-10)
+    report = theorem.check(n=500, means=[[-45.0], [-45.0], [-50.0], [-50.0]], eps=2.0, **one)
+    assert report.statement_holds, report.values  # beyond the largest float, and no rival is above
+    assert report.passed  # no sample is positive, and the ratio has no twin
+    assert {c.name for c in report.comparisons} == set(notions(np.ones(4), (0.5, 0.5))) - {"1 - DP ratio"}
+
+
+def test_precision_of_rates_too_small_for_a_float():
+    theorem = THEOREMS["limit-precision-gap"]
+    value = theorem.analytic(eps=50.0)
+    laws, (q0, q1) = split(DEFAULTS | {"eps": 50.0})
+    log_0, log_1 = log_positive_rates(**laws, push=FAVOUR_1)[:2]  # group 1 has all its samples predicted positive
+    assert value["precision gap under the fairness attack"] == pytest.approx(
+        q1 - q0 / (q0 + (1 - q0) * np.exp(log_0 - log_1)), abs=1e-12
+    )
+    assert value["precision gap under its own attack"] == pytest.approx(1.0)
+    report = theorem.check(n=500, eps=50.0)
+    assert all(c.passed for c in report.comparisons)
+    assert {c.name for c in report.comparisons} == set(value) - {"precision gap under the fairness attack"}
 
 
 def test_absolute_gaps_are_the_maximum_over_a_grid():
@@ -190,6 +229,22 @@ def test_the_fairness_attack_can_change_more_predictions_where_an_opposing_risk_
     assert values["unchanged by the fairness attack"] < values["unchanged by the accuracy attack"]
 
 
+def test_fairness_robustness_is_compared_in_every_cell():
+    """A cell in which the fairness attack changes more breaks the conclusion, though it changes fewer overall."""
+    theorem, laws = THEOREMS["group-fairness-robustness"], DEFAULTS | {"share": 0.5}
+    value = theorem.analytic_values(**laws)
+    for name in ("(0, 1)", "(1, 0)"):
+        assert value[f"unchanged in {name}"] == value[f"unchanged in {name} by the accuracy attack"]
+    for name in ("(1, 1)", "(0, 0)"):
+        assert value[f"unchanged in {name}"] > value[f"unchanged in {name} by the accuracy attack"] + 1e-3
+    assert theorem.conclusion(value)
+    means = ((-1.0, 0.0), (0.6, 0.8), (-0.7, -0.4), (-0.3, 0.2))
+    value = theorem.analytic_values(**laws | {"means": means})
+    assert value["unchanged by the fairness attack"] > value["unchanged by the accuracy attack"]
+    assert value["unchanged in (1, 1)"] < value["unchanged in (1, 1) by the accuracy attack"]
+    assert not theorem.conclusion(value)
+
+
 def test_cell_shares_are_a_law():
     shares = cell_shares((0.2, 0.7), 0.3)
     assert shares == pytest.approx([0.7 * 0.8, 0.7 * 0.2, 0.3 * 0.3, 0.3 * 0.7])
@@ -209,6 +264,7 @@ def test_accuracy_at_full_strength_is_the_share_of_labels_equal_to_the_group(dis
     value = THEOREMS["limit-fairness-attack-accuracy"].analytic(distance=distance, base_rates=base_rates, share=share)
     expected = share * base_rates[1] + (1 - share) * (1 - base_rates[0])
     assert value["accuracy as eps -> infinity"] == pytest.approx(expected)
+    assert value["accuracy as eps -> infinity, group 0 favoured"] == pytest.approx(1 - expected)
 
 
 def test_precision_is_the_share_of_true_positives_among_the_predicted():

@@ -137,8 +137,12 @@ def load_tables(
         unverified: as in :func:`load_adult`.
 
     Raises:
-        DataError: an unknown name, no such folder, none of the sets in it, or one of the errors of the loaders.
+        DataError: no name, an unknown one, no such folder, none of the sets in it, or one of the errors of the loaders.
     """
+    if isinstance(sets, str):
+        raise DataError(f"sets must be a list of names, got the text {sets!r}; pass [{sets!r}]")
+    if not len(sets):
+        raise DataError("sets must hold at least one name, got none; leave it out for all of them")
     for name in sets:
         if name not in SETS:
             raise DataError(f"sets must be of {', '.join(SETS)}, got {name!r}; leave it out or choose of them")

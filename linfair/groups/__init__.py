@@ -12,7 +12,7 @@
 ====================================  ================================================================================
 
 Label y and protected group a are 0 or 1, the prediction is 1 where the score s(x) > 0, and g = 1 / (1 + exp(-s)). Names
-load when first used: :mod:`.metrics` and :mod:`.repairs` need numpy only.
+load when first used: :mod:`.metrics` and :mod:`.repairs` do without torch.
 """
 
 from __future__ import annotations

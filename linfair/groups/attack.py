@@ -16,13 +16,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from linfair import ops
-from linfair._check import as_count
-from linfair.attacks import lent
+from linfair._check import as_count, as_labels
+from linfair.attacks import lent, parse_budget
 from linfair.groups.metrics import Reach, check_objective
 from linfair.norms import Norm
 
 Model = Callable[[Tensor], Tensor]
-STARTS = ("uniform", "none")
 
 
 def push(
@@ -30,15 +29,14 @@ def push(
     x: Tensor,
     direction: ArrayLike | Tensor,
     *,
-    eps: float | Tensor,
-    step: float | Tensor | None = None,
+    eps: float | str | Tensor,
+    step: float | str | Tensor | None = None,
     steps: int = 20,
     restarts: int = 1,
     norm: str | float | Norm = "linf",
     lo: ArrayLike | Tensor | None = None,
     hi: ArrayLike | Tensor | None = None,
     columns: ArrayLike | Tensor | None = None,
-    start: str = "uniform",
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Samples whose scores are as high (direction +1) or as low (-1) as projected gradient ascent brings them.
@@ -55,35 +53,36 @@ def push(
             is attacked in evaluation mode; modes, ``.grad`` and ``requires_grad`` are afterwards what they were.
         x: [n, d], float32 or float64, in the box.
         direction: [n], +1 or -1.
-        eps, step: radius and step length in the units of x, a number or one a sample [n]; None is a step of eps / 4.
-        steps, restarts: gradients a restart, and number of restarts.
+        eps, step: radius and step length in the units of x: a number, text as "1/5", or one a sample [n]; step None is
+            eps / 4.
+        steps, restarts: gradients a restart, and number of restarts: the first begins at x, the others at
+            uniform points of the ball.
         norm: "linf", "l2" or "l1".
         lo, hi: the box: None, a number, or one a column [d].
         columns: [d] bool, the columns that may move; None is all. The others stay what they are.
-        start: where restarts begin after the first, which begins at x: "uniform" in the ball, or "none", at x again.
         generator: for the starts, on the device of x; None is torch's own.
 
     Returns:
         The attacked samples [n, d] and their scores [n], without gradient. A NaN score stays one.
 
     Raises:
-        TypeError, ValueError: an argument of another kind, shape or range; on the CPU also an x outside the box.
+        TypeError, ValueError: an argument of another kind, shape or range; on the CPU also an x outside the box and
+            an empty box.
         RuntimeError: scores that do not depend on x.
     """
     x0 = _samples(x)
     way = _directions(direction, x0)
-    _check(steps, restarts, start)
-    eps = _like("eps", eps, x0, x0.shape[:1])
-    length = eps / 4 if step is None else _like("step", step, x0, x0.shape[:1])
+    steps, restarts = as_count("steps", steps, least=0), as_count("restarts", restarts)
+    radius = _budget("eps", eps, x0)
+    length = radius / 4 if step is None else _budget("step", step, x0)
     box = {"lo": _like("lo", lo, x0, x0.shape[1:]), "hi": _like("hi", hi, x0, x0.shape[1:])}
     moving = _columns(columns, x0)
-    if x0.is_cpu and _outside(x0, **box):
-        raise ValueError("x must lie in the box [lo, hi], got samples outside; take the box from these samples too")
+    if x0.is_cpu:
+        _check_box(x0, **box)
     best = top = x0.new_zeros(0)
     with lent(model), torch.enable_grad():
         for restart in range(restarts):
-            again = restart > 0 and start == "uniform"
-            z = _begin(x0, eps, norm, box, moving, generator) if again else x0.clone()
+            z = _begin(x0, radius, norm, box, moving, generator) if restart else x0.clone()
             for left in range(steps, -1, -1):
                 score, grad = _ascent(model, z, way if left else None)
                 gain = way * score
@@ -94,7 +93,7 @@ def push(
                     best, top = torch.where(better[:, None], z, best), torch.where(better, gain, top)
                 if grad is not None:
                     grad = grad if moving is None else grad * moving
-                    ops.pgd_step(z, x0, grad, eps, length, norm, **box, exact=True, out=z)
+                    ops.pgd_step(z, x0, grad, radius, length, norm, **box, exact=True, out=z)
     return best, way * top
 
 
@@ -111,8 +110,9 @@ def reach(
     Args:
         model: as in :func:`push`; x goes to the dtype and the device of its parameters, where it has any.
         x: [n, d], an array or a tensor.
-        eps: radius, a number or one a sample [n]; 0 is no attack.
-        batch_size: samples at a time, which changes nothing but time and memory.
+        eps: radius as in :func:`push`, one a sample also as an array; 0 is no attack.
+        batch_size: samples at a time. With one restart it changes nothing but time, memory and rounding; with more also
+            the random starts, for a batch draws those of both directions before the next one draws.
         attack: further arguments of :func:`push`.
     """
     known = next(model.parameters(), None) if isinstance(model, nn.Module) else None
@@ -142,17 +142,23 @@ def fairness_attack(
     Args:
         model, x: as in :func:`push`.
         y, a: [n], labels and groups, 0 or 1. Where a group is missing the gap counts as 0, and a gap of 0 as positive.
+            Values of CUDA tensors are not checked, which would wait for the device: others than 0 and 1 give a result
+            without meaning, or trip torch's device assertion.
         objective: "DI" or "EOd".
         attack: further arguments of :func:`push`.
 
     Returns:
         As :func:`push`.
+
+    Raises:
+        TypeError, ValueError: y or a of another length or, unless on CUDA, with others than 0 and 1; also as
+            :func:`push`.
     """
     x = _samples(x)
-    y, a = (as_tensor(value).to(x.device, torch.int64) for value in (y, a))
+    labels, groups = _labels("y", y, x), _labels("a", a, x)
     with lent(model), torch.no_grad():
-        sign = torch.where(soft_gaps(_scores(model, x).sigmoid(), y, a, objective) >= 0, 1, -1)
-    return push(model, x, (sign[y] if objective == "EOd" else sign) * (2 * a - 1), **attack)
+        sign = torch.where(soft_gaps(_scores(model, x).sigmoid(), labels, groups, objective) >= 0, 1, -1)
+    return push(model, x, (sign[labels] if objective == "EOd" else sign) * (2 * groups - 1), **attack)
 
 
 def soft_gaps(values: Tensor, y: Tensor, a: Tensor, objective: str) -> Tensor:
@@ -229,9 +235,14 @@ def _like(name: str, value: Any, x: Tensor, shape: tuple[int, ...]) -> Any:
     return tensor
 
 
+def _budget(name: str, value: Any, x: Tensor) -> Any:
+    """A radius or a step: None, a number, or a tensor [] or [n] like x."""
+    return parse_budget(value, name) if isinstance(value, str) else _like(name, value, x, x.shape[:1])
+
+
 def _rows(name: str, value: Any, x: Tensor, rows: slice) -> Any:
     """The budgets of some of the samples."""
-    value = _like(name, value, x, x.shape[:1])
+    value = _budget(name, value, x)
     return value[rows] if isinstance(value, Tensor) and value.dim() else value
 
 
@@ -254,13 +265,20 @@ def _columns(columns: Any, x: Tensor) -> Tensor | None:
     return mask
 
 
-def _check(steps: int, restarts: int, start: str) -> None:
-    for name, value, least in (("steps", steps, 0), ("restarts", restarts, 1)):
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-            raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}; pass an int")
-    if start not in STARTS:
-        raise ValueError(f"start must be one of {', '.join(STARTS)}, got {start!r}; pick one of them")
+def _labels(name: str, value: Any, x: Tensor) -> Tensor:
+    """Labels or groups [n], int64 on the device of x."""
+    if not isinstance(value, Tensor) or value.is_cpu:
+        return torch.from_numpy(as_labels(name, value, len(x), 2)).to(x.device)
+    if value.shape != x.shape[:1]:
+        raise ValueError(f"{name} must have shape ({len(x)},), got {tuple(value.shape)}; pass one a sample")
+    return value.to(x.device, torch.int64)
 
 
-def _outside(x: Tensor, lo: Any, hi: Any) -> bool:
-    return bool((lo is not None and (x < lo).any()) or (hi is not None and (x > hi).any()))
+def _check_box(x: Tensor, lo: Any, hi: Any) -> None:
+    """Refuses an empty box and samples outside it."""
+    low, high = as_tensor(-torch.inf if lo is None else lo, x), as_tensor(torch.inf if hi is None else hi, x)
+    empty = (low > high).expand(x.shape[1:])
+    if empty.any():
+        raise ValueError(f"the box must not be empty, got lo > hi in column {int(empty.nonzero()[0])}; swap them?")
+    if ((x < low) | (x > high)).any():
+        raise ValueError("x must lie in the box [lo, hi], got samples outside; take the box from these samples too")

@@ -1,4 +1,4 @@
-"""Group fairness of a binary classifier, clean and attacked, in fractions. Numpy only.
+"""Group fairness of a binary classifier, clean and attacked, in fractions. Without torch.
 
 For one sample every notion of group fairness, and accuracy too, only wants the score pushed up or down. The lowest and
 the highest score that a budget allows therefore give every attacked metric, each at its own worst (:class:`Reach`).
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import expit
 
 from linfair._check import as_array, as_labels
 
@@ -129,10 +130,10 @@ def attacked(reach: Reach, y: ArrayLike, a: ArrayLike) -> dict[str, float]:
         y, a: [n], labels and groups, 0 or 1, every cell with samples.
     """
     y, a = as_labels("y", y, len(reach.clean), 2), as_labels("a", a, len(reach.clean), 2)
-    soft = sigmoid(reach.clean)
+    soft = expit(reach.clean)
     hard, published = reach.clean > 0, reach.pushed(fairness_direction(soft, y, a)) > 0
     both = [reach.pushed(sign * (2 * a - 1)) for sign in (1, -1)]
-    ends, soft_ends = [scores > 0 for scores in both], [sigmoid(scores) for scores in both]
+    ends, soft_ends = [scores > 0 for scores in both], [expit(scores) for scores in both]
     return {
         "accuracy": float((hard == y).mean()),
         "DI": di(hard, a),
@@ -150,11 +151,6 @@ def attacked(reach: Reach, y: ArrayLike, a: ArrayLike) -> dict[str, float]:
         "worst_soft_EOd": _worst_eod(soft_ends, y, a),
         "worst_accuracy": float(min((end == y).mean() for end in ends)),
     }
-
-
-def sigmoid(scores: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-s)), for scores of any size."""
-    return 0.5 * (1.0 + np.tanh(0.5 * scores))
 
 
 def check_objective(objective: str) -> str:

@@ -1,4 +1,4 @@
-"""Repairs of group fairness outside training: weights before it, thresholds after it. Numpy only."""
+"""Repairs of group fairness outside training: weights before it, thresholds after it. Without torch."""
 
 from __future__ import annotations
 

@@ -63,6 +63,11 @@ def attacked_range(
     radius = np.broadcast_to(as_positive("eps", _a_column("eps", eps, d), strict=False), d)
     floor = -np.inf if lo is None else _a_column("lo", lo, d)
     ceiling = np.inf if hi is None else _a_column("hi", hi, d)
+    empty = np.broadcast_to(np.greater(floor, ceiling), d)
+    if empty.any():
+        j = int(empty.argmax())
+        low, high = (np.broadcast_to(bound, d)[j] for bound in (floor, ceiling))
+        raise ValueError(f"the box must not be empty, got lo = {low:g} > hi = {high:g} in column {j}; swap them?")
     outside = (floor > X) | (ceiling < X)
     if outside.any():
         i, j = np.argwhere(outside)[0].tolist()

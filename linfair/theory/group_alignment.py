@@ -168,10 +168,12 @@ def cell_shares(base_rates, share):
 def _unchanged(kept, shares):
     """From the shares [2, 4] that the fairness and the accuracy attack leave unchanged in each cell."""
     fair, worst = kept
-    return {f"unchanged in {name}": fair[k] for name, k in (ALIGNED | OPPOSING).items()} | {
-        "unchanged by the fairness attack": shares @ fair,
-        "unchanged by the accuracy attack": shares @ worst,
-    }
+    cells = ALIGNED | OPPOSING
+    return (
+        {f"unchanged in {name}": fair[k] for name, k in cells.items()}
+        | {f"unchanged in {name} by the accuracy attack": worst[k] for name, k in cells.items()}
+        | {"unchanged by the fairness attack": shares @ fair, "unchanged by the accuracy attack": shares @ worst}
+    )
 
 
 def _robustness(base_rates, share, **laws):
@@ -217,6 +219,10 @@ ROBUSTNESS = Theorem(
     conclusion=lambda value: (
         all(abs(value[f"unchanged in {name}"] - value[f"1 - (R_adv - R_nat) in {name}"]) < ROUNDING for name in ALIGNED)
         and all(ascend(value[f"1 - R_nat in {name}"], value[f"unchanged in {name}"]) for name in OPPOSING)
+        and all(
+            ascend(value[f"unchanged in {name} by the accuracy attack"], value[f"unchanged in {name}"])
+            for name in ALIGNED | OPPOSING
+        )
         and ascend(value["unchanged by the accuracy attack"], value["unchanged by the fairness attack"])
     ),
     twin="Monte Carlo",

@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import log_ndtr, ndtr
 
 from linfair.gaussian import ClassGaussians
 from linfair.norms import Threat
@@ -29,9 +29,9 @@ DEFAULTS = {
     "eps": 0.2,
 }
 CELLS = Assumption(
-    "four cells, base rates in (0, 1), w != 0, eps >= 0",
+    "four cells, base rates in (0, 1), w != 0, 0 <= eps < infinity",
     lambda means, variances, base_rates, w, eps, **_: (
-        len(means) == len(variances) == 4 and all(0 < q < 1 for q in base_rates) and any(w) and eps >= 0
+        len(means) == len(variances) == 4 and all(0 < q < 1 for q in base_rates) and any(w) and 0 <= eps < np.inf
     ),
 )
 CLEAN = (0, 0, 0, 0)
@@ -42,10 +42,20 @@ ACCURACY = (1, -1, 1, -1)
 
 def positive_rates(means, variances, w, b, norm, eps, push):
     """``P(w.x + b > 0)`` of the four cells when cell k is pushed by ``push[k] eps`` along the score; [..., 4]."""
+    return ndtr(_margins(means, variances, w, b, norm, eps, push))
+
+
+def log_positive_rates(means, variances, w, b, norm, eps, push):
+    """Logarithms of :func:`positive_rates`, for ratios of rates too small for a float; [..., 4]."""
+    return log_ndtr(_margins(means, variances, w, b, norm, eps, push))
+
+
+def _margins(means, variances, w, b, norm, eps, push):
+    """Mean scores of the pushed cells in their standard deviations."""
     w = np.asarray(w, float)
     reach = eps * Threat(norm).dual_norm(w)
     sds = ClassGaussians(np.asarray(means), np.asarray(variances)).sds(w)
-    return ndtr((np.asarray(means) @ w + b + np.asarray(push) * reach) / sds)
+    return (np.asarray(means) @ w + b + np.asarray(push) * reach) / sds
 
 
 def sampled_predictions(n, rng, pushes, means, variances, w, b, norm, eps):
@@ -68,17 +78,20 @@ def estimates(
     """What ``values`` gives for rates of n samples each (any shape), with standard errors by the delta method.
 
     Rates of one cell under several pushes share their samples: at most one of them may enter a quantity. Variances are
-    those of ``(n rate + 1/2) / (n + 1)``, so that a rate of 0 or 1 is not taken for exact.
+    those of ``(n rate + 1/2) / (n + 1)``, so that a rate of 0 or 1 is not taken for exact. What these rates do not
+    define, such as a ratio over 0, is left out.
     """
-    shrunk, found = (n * rates + 0.5) / (n + 1), values(rates)
+    shrunk = (n * rates + 0.5) / (n + 1)
     variances = shrunk * (1 - shrunk) / n
-    total = dict.fromkeys(found, 0.0)
-    for at in np.ndindex(rates.shape):
-        moved = np.zeros_like(rates)
-        moved[at] = step
-        up, down = values(rates + moved), values(rates - moved)
-        for name in found:
-            total[name] += ((up[name] - down[name]) / (2 * step)) ** 2 * variances[at]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = {name: value for name, value in values(rates).items() if np.isfinite(value)}
+        total = dict.fromkeys(found, 0.0)
+        for at in np.ndindex(rates.shape):
+            moved = np.zeros_like(rates)
+            moved[at] = step
+            up, down = values(rates + moved), values(rates - moved)
+            for name in found:
+                total[name] += ((up[name] - down[name]) / (2 * step)) ** 2 * variances[at]
     return {name: Estimate(float(found[name]), float(np.sqrt(total[name]))) for name in found}
 
 
@@ -97,9 +110,12 @@ def gaps(rates, base_rates):
     }
 
 
-def notions(rates, base_rates):
-    """The gaps and two more notions that increase in group 1's rates and decrease in group 0's."""
-    group_0, group_1 = group_rates(rates, base_rates)
+def notions(rates, base_rates, scaled=None):
+    """The gaps and two more notions that increase in group 1's rates and decrease in group 0's.
+
+    ``scaled``: the rates times a factor for each attack, from which their ratio is taken.
+    """
+    group_0, group_1 = group_rates(rates if scaled is None else scaled, base_rates)
     return gaps(rates, base_rates) | {
         "1 - DP ratio": 1 - group_0 / group_1,
         "EOd gap weighted 3 to 1": 1.5 * (rates[3] - rates[1]) + 0.5 * (rates[2] - rates[0]),
@@ -107,10 +123,13 @@ def notions(rates, base_rates):
 
 
 def _attacked(base_rates, **laws):
-    best = notions(positive_rates(**laws, push=FAVOUR_1), base_rates)
-    pushes = np.random.default_rng(0).uniform(-1, 1, (500, 4))
-    rivals = notions(positive_rates(**laws, push=pushes).T, base_rates)
-    return best | {f"largest {name} of 500 other attacks": rivals[name].max() for name in best}
+    pushes = np.vstack([FAVOUR_1, np.random.default_rng(0).uniform(-1, 1, (500, 4))])
+    logs = log_positive_rates(**laws, push=pushes).T
+    with np.errstate(divide="ignore"):  # a ratio beyond the largest float
+        found = notions(positive_rates(**laws, push=pushes).T, base_rates, np.exp(logs - logs.max(0)))
+    return {name: value[0] for name, value in found.items()} | {
+        f"largest {name} of 500 other attacks": value[1:].max() for name, value in found.items()
+    }
 
 
 EQUIVALENCE = Theorem(
@@ -135,7 +154,7 @@ EQUIVALENCE = Theorem(
         lambda rates: notions(rates, base_rates), sampled_rates(n, rng, (FAVOUR_1,), **laws)[0], n
     ),
     conclusion=lambda value: all(
-        value[rival.removeprefix("largest ").removesuffix(" of 500 other attacks")] >= value[rival]
+        value[rival.removeprefix("largest ").removesuffix(" of 500 other attacks")] >= value[rival] - 1e-12
         for rival in value
         if rival.startswith("largest ")
     ),
