@@ -35,7 +35,8 @@ LINES = ("baseline", "in", "post", "at", "at_in", "at_post", "at_post_attacked",
 """Methods drawn against the radius."""
 
 
-FACTS = {"majority": ("all the majority label", "--"), "separation": ("each group its label", ":")}
+SHORT = {"logistic": "logistic", "mlp": "network"}
+FACTS = {"majority": ("majority label for all", "--"), "separation": ("the group as label", ":")}
 """Accuracies of two trivial rules: text and line."""
 
 
@@ -64,12 +65,12 @@ def against_radius(rows: Sequence[Row]) -> Any:
                 found = pick(rows, data=name, model=model, threat=kind, method=method)
                 if found:
                     line(ax, found, method)
-            ax.set_title(f"{data_title(name)}\n{MODELS[model]}, {THREATS[kind]}", fontsize=7)
             ax.set(xlim=(0, None), ylim=(0, 205))
+        row[0].set_ylabel(f"{SHORT[model]}, {kind} columns\nlargest EOd (%)")
+    for ax, name in zip(axes[0], data, strict=True):
+        ax.set_title(data_title(name))
     for ax in axes[-1]:
         ax.set_xlabel(r"attack radius $\epsilon$ ($\ell_\infty$)")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("largest EOd (%)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5)
     letters(axes.flat)
@@ -103,7 +104,7 @@ def tradeoff(rows: Sequence[Row]) -> Any:
             if name in ("adult-race", "adult-sex"):
                 for published in PUBLISHED:
                     shown["published, Adult"] = ax.plot(
-                        published["accuracy"], published["EOd"], "x", color=plotting.PURPLE, ms=4, zorder=4
+                        published["accuracy"], published["EOd"], "x", color=plotting.BLACK, ms=4, zorder=4
                     )[0]
             ax.set_title(f"{data_title(name)}\n{MODELS[model]}", fontsize=7)
             ax.set(ylim=(-5, 205))
