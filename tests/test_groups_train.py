@@ -146,6 +146,14 @@ def test_adversarial_training_comes_to_the_convex_optimum(attack, columns):
 LONGER: dict[str, Any] = {"hidden": (16,), "epochs": 30, "batch_size": 100, "lr": 1e-2, "eps": 0.3}
 
 
+def test_many_steps_train_a_linear_score_as_the_exact_one_does():
+    common = {"model": "logistic", "batch_size": None, "epochs": 60, "lr": 0.1, "attack": "both", "gamma": 0.3}
+    exact = line(fit(**common, steps=1, step=0.4))
+    many = line(fit(**common, steps=10))  # of eps / 4
+    for one, other in zip(exact, many, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
+
+
 def measured(**config):
     net = fit(**LONGER, **config)
     return attacked(reach(net, X, eps=0.3, **BOX), Y, A)
