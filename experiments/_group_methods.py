@@ -1,4 +1,4 @@
-"""The training methods of group_fairness, for logistic regression and for a network, under one threat model."""
+"""The settings and training methods of group_fairness, for logistic regression and for a network."""
 
 from __future__ import annotations
 
@@ -24,6 +24,47 @@ from linfair.solvers.solution import Solution, Status
 Attack = Literal["none", "accuracy", "fairness", "both"]
 Repair = Literal["", "pre", "in", "post", "post_attacked"]
 NO_BOX = "all, no box"
+
+
+@dataclass(frozen=True)
+class Config:
+    models: tuple[Literal["logistic", "mlp"], ...] = ("logistic", "mlp")
+    """Logistic regression; a network with 64 and 64 hidden units."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Each draws the part of the training data that thresholds are chosen on, the first weights and the batches. The
+    embedded tables take the first three."""
+    sets: tuple[str, ...] = ("adult-sex", "adult-race", "compas-race", "compas-sex")
+    """Which tables of --data-dir."""
+    eps: float = 0.2
+    """Radius in l_inf that is trained against: in sds of a continuous column, a share of a 0/1 column."""
+    radii: tuple[float, ...] = (0.1, 0.2, 0.3)
+    """Of the attacks that are measured."""
+    gamma: float = 0.3
+    """Weight of the fairness gap beside the loss, and beside the error where thresholds are chosen."""
+    ridge: float = 1e-4
+    """ridge/2 ||w||^2 in every training."""
+    held: float = 0.2
+    """Share of the training data that thresholds are chosen on."""
+    updates: int = 400
+    """Steps of Adam that train the network."""
+    batch_size: int = 2048
+    """Samples a step of the network: many, for the gaps of a batch are as noisy as its smallest cell."""
+    lr: float = 2e-3
+    """Of the network."""
+    steps: int = 5
+    """Of PGD in training; logistic regression meets the exact attack."""
+    full_steps: int = 1000
+    """Of logistic regression where its problem is not convex: Adam on all samples, the rate falling along a cosine."""
+    full_lr: float = 0.2
+    """At the start of that cosine."""
+    check_steps: int = 2000
+    """Of the same in float64 where its problem is convex, for the first seed, beside the optimum that is certified."""
+    check_lr: float = 0.4
+    """At the start of its cosine."""
+    attack_steps: int = 10
+    """Of PGD in the measurement of the network; logistic regression meets the exact attack."""
+    restarts: int = 5
+    """Of PGD in the measurement."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +174,7 @@ Fit = Callable[[str], Fitted]
 Measure = Callable[[Fitted, str, float], Reach]
 
 
-def reacher(cfg: Any, seed: int, table: Table, test: Part) -> Measure:
+def reacher(cfg: Config, seed: int, table: Table, test: Part) -> Measure:
     """(classifier, threat, radius) -> scores of the test part; thresholds do not change them, so once a classifier."""
 
     @cache
@@ -144,7 +185,7 @@ def reacher(cfg: Any, seed: int, table: Table, test: Part) -> Measure:
     return lambda fitted, kind, eps: scores(fitted.classifier, kind, eps)
 
 
-def fitter(cfg: Any, model: str, seed: int, fit: Part, held: Part, threat: Threat) -> Fit:
+def fitter(cfg: Config, model: str, seed: int, fit: Part, held: Part, threat: Threat) -> Fit:
     """(method) -> classifier trained on ``fit`` under the threat, with thresholds from ``held``."""
 
     @cache
@@ -175,7 +216,7 @@ def fitter(cfg: Any, model: str, seed: int, fit: Part, held: Part, threat: Threa
 
 
 def by_gradient(
-    cfg: Any,
+    cfg: Config,
     model: str,
     seed: int,
     fit: Part,

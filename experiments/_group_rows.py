@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from _group_methods import Fitted, Method, Part, Threat, as_module, by_gradient, by_pgd, linear
+from _group_methods import Config, Fitted, Method, Part, Threat, as_module, by_gradient, by_pgd, linear
 from linfair.groups.metrics import Reach, attacked
 from linfair.linear import LinearClassifier
 from linfair.runs import Row
@@ -38,7 +38,7 @@ def row_of(reach: Reach, y: np.ndarray, a: np.ndarray) -> Row:
 
 
 def pgd_columns(
-    cfg: Any, seed: int, fitted: Fitted, fit: Part, test: Part, against: Threat, method: Method
+    cfg: Config, seed: int, fitted: Fitted, fit: Part, test: Part, against: Threat, method: Method
 ) -> dict[str, float]:
     """How far PGD stays from the exact attack of a linear classifier, and PGD training from the certified optimum."""
     f, solution = fitted.classifier, fitted.solution

@@ -13,60 +13,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from _group_figures import plot
-from _group_methods import METHODS, NO_BOX, Method, Part, fitter, reacher, threat, threats
+from _group_methods import METHODS, NO_BOX, Config, Method, Part, fitter, reacher, threat, threats
 from _group_rows import pgd_columns, row_of, summary
 from _group_tables import tables
 from _harness import Options, UsageError, run
 from linfair.data import DataError, stratified_split
 from linfair.data.tabular import Table, load_tables
 from linfair.runs import Row
-
-
-@dataclass(frozen=True)
-class Config:
-    models: tuple[Literal["logistic", "mlp"], ...] = ("logistic", "mlp")
-    """Logistic regression; a network with 64 and 64 hidden units."""
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Each draws the part of the training data that thresholds are chosen on, the first weights and the batches. The
-    embedded tables take the first three."""
-    sets: tuple[str, ...] = ("adult-sex", "adult-race", "compas-race", "compas-sex")
-    """Which tables of --data-dir."""
-    eps: float = 0.2
-    """Radius in l_inf that is trained against: in sds of a continuous column, a share of a 0/1 column."""
-    radii: tuple[float, ...] = (0.1, 0.2, 0.3)
-    """Of the attacks that are measured."""
-    gamma: float = 0.3
-    """Weight of the fairness gap beside the loss, and beside the error where thresholds are chosen."""
-    ridge: float = 1e-4
-    """ridge/2 ||w||^2 in every training."""
-    held: float = 0.2
-    """Share of the training data that thresholds are chosen on."""
-    updates: int = 400
-    """Steps of Adam that train the network."""
-    batch_size: int = 2048
-    """Samples a step of the network: many, for the gaps of a batch are as noisy as its smallest cell."""
-    lr: float = 2e-3
-    """Of the network."""
-    steps: int = 5
-    """Of PGD in training; logistic regression meets the exact attack."""
-    full_steps: int = 1000
-    """Of logistic regression where its problem is not convex: Adam on all samples, the rate falling along a cosine."""
-    full_lr: float = 0.2
-    """At the start of that cosine."""
-    check_steps: int = 2000
-    """Of the same in float64 where its problem is convex, for the first seed, beside the optimum that is certified."""
-    check_lr: float = 0.4
-    """At the start of its cosine."""
-    attack_steps: int = 10
-    """Of PGD in the measurement of the network; logistic regression meets the exact attack."""
-    restarts: int = 5
-    """Of PGD in the measurement."""
-
 
 QUICK = Config(seeds=(0,), radii=(0.1, 0.2), updates=60, full_steps=60, check_steps=60, attack_steps=5, restarts=1)
 
