@@ -39,6 +39,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import _records
+from _records import Dataset
 from linfair import plotting, runs
 
 FIGURES = Path(__file__).resolve().parents[1] / "figures"
@@ -70,17 +71,6 @@ class Options:
     """Print the tables of the records, for the experiments that have some; compute nothing."""
     out: Path | None = None
     """Folder of the figures and of data/ with the records [figures; with --quick figures/quick]."""
-
-
-class Dataset(Protocol):
-    """What the harness needs to know of a data set."""
-
-    @property
-    def label(self) -> str: ...
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def suffix(self) -> str: ...
 
 
 class Bench(Protocol):

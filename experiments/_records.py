@@ -12,7 +12,7 @@ from linfair import runs
 
 
 class Dataset(Protocol):
-    """What a record says of a data set."""
+    """What the harness needs to know of a data set, and its record says."""
 
     @property
     def label(self) -> str: ...
