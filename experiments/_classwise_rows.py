@@ -119,6 +119,7 @@ def _method(rows: list[Row], base: dict[int, Row]) -> Row:
             if any(key == f"{a}_{name}" for a in attacks for name in ERRORS) and len(values) > 1:
                 found[f"{key}_seeds_se"] = float(np.std(values, ddof=1) / np.sqrt(len(values)))
     for attack in attacks:
+        found[f"{attack}_seeds"] = sum(row.get(f"{attack}_avg") is not None for row in rows)
         found[f"{attack}_worst_class"] = names[int(np.argmin([found[f"{attack}_{name}"] for name in names]))]
         found[f"{attack}_rho"] = _rho(rows, base, attack)
     return found

@@ -105,8 +105,8 @@ def gain_table(rows: Sequence[Row]) -> str:
 def class_table(rows: Sequence[Row], attack: str = "pgd20") -> str:
     """Class accuracies in percent."""
     names = str(rows[0]["classes"]).split(" ")
-    body = [[title(r["method"]), *(percent(r, f"{attack}_{name}") for name in names)] for r in rows]
-    return markdown(["method", *names], body)
+    body = [[title(r["method"]), r["seeds"], *(percent(r, f"{attack}_{name}") for name in names)] for r in rows]
+    return markdown(["method", "seeds", *names], body)
 
 
 def further_table(rows: Sequence[Row]) -> str:
@@ -119,8 +119,8 @@ def further_table(rows: Sequence[Row]) -> str:
             if not shown and row.get(f"{key}_avg") is not None:
                 name = ATTACKS.get(key, f"{key} (own)" if key.startswith(OURS) else key)
                 line = [percent(row, f"{key}_avg"), worst(row, key), percent(row, f"{key}_disparity")]
-                body.append([title(row["method"]), name, row[f"{key}_n"], *line])
-    return markdown(["method", "attack", "images", "avg", "worst", "disparity"], body) if body else ""
+                body.append([title(row["method"]), name, row[f"{key}_seeds"], row[f"{key}_n"], *line])
+    return markdown(["method", "attack", "seeds", "images", "avg", "worst", "disparity"], body) if body else ""
 
 
 def read(stem: Path) -> tuple[str, list[Row]]:

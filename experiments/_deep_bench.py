@@ -8,6 +8,7 @@ manifest, any of them may be killed, and a record made on another machine is sim
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import sys
@@ -81,12 +82,24 @@ class Bench:
         return self.work_folder / f"{run.name}-{self.identity(run)[:8]}"
 
     def read(self, run: Run) -> dict[str, Any] | None:
-        """The record of a run, of this experiment or another; None where there is none of this identity."""
+        """The record of a run, of this experiment or another; None where there is none of this identity.
+
+        None, too, where the weights at hand were trained again, as those of a teacher are: the record is then of other
+        weights, and what is measured now must not be mixed into it.
+        """
         for folder in (self.records, *self.others):
             record = runs.read_json(folder / f"{run.name}.json")
             if record and record.get("hash") == self.identity(run):
-                return record
+                return record if self.describes(record, run) else None
         return None
+
+    def describes(self, record: dict[str, Any], run: Run) -> bool:
+        """Whether a record is of the weights at hand, by the seconds of its epochs; yes where there are none."""
+        if not self.trained(run):
+            return True
+        log = self.folder(run) / "log.jsonl"
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        return [row["seconds"] for row in record["history"]] == [json.loads(line)["seconds"] for line in lines]
 
     def result(self, run: Run) -> dict[str, Any]:
         """The record of a run that has all that is wanted. Raises Unfinished."""

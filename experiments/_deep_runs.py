@@ -48,7 +48,7 @@ class Testing:
     attacks: tuple[tuple[str, int], ...] = (("clean", 0), ("pgd20", 0), ("apgd", 500))
     """Of every run: an attack and on how many images, equally many a class; 0 for all."""
     more: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
-    """Of the first seed of some methods, or of the "best" one on validation: attack, images, methods."""
+    """Of one seed of some methods, or of the "best" one on validation: attack, images, methods."""
     matrices: int = 0
     """Images for the mean softmax and the confusion under PGD-20; 0 for all."""
     search: str = "bfloat16"
@@ -109,6 +109,7 @@ class Run:
     eps: str | None = None
     classes: tuple[int, ...] = field(default=())
     """Only these classes, renamed 0, 1, ..."""
+    epochs: int | None = None
 
     @property
     def name(self) -> str:
@@ -116,6 +117,7 @@ class Run:
         tags = [f"{k}_{v}" for k, v in self.options]
         tags += [f"eps{self.eps}"] if self.eps else []
         tags += ["classes" + "_".join(map(str, self.classes))] if self.classes else []
+        tags += [f"epochs{self.epochs}"] if self.epochs else []
         return "-".join([self.method, *tags, f"s{self.seed}"]).replace("/", "of")
 
     @property
@@ -124,6 +126,8 @@ class Run:
 
     def training(self, recipe: Training) -> Training:
         """The recipe of this run; the attack's step keeps its share of the radius."""
+        if self.epochs is not None:
+            recipe = dataclasses.replace(recipe, epochs=self.epochs)
         if self.eps is None:
             return recipe
         step = Fraction(recipe.step) * Fraction(self.eps) / Fraction(recipe.eps)
@@ -131,7 +135,8 @@ class Run:
 
     def identity(self, recipe: Training, fingerprint: str) -> str:
         """sha256 of all that determines the weights, save the code."""
-        key = {"run": self, "training": self.training(recipe)}
+        key: dict[str, Any] = {"run": runs.plain(self), "training": self.training(recipe)}
+        del key["run"]["epochs"]  # it is in the training
         if self.teacher:
             key["teacher"] = self.teacher.identity(recipe, fingerprint)
         return runs.config_hash("deep run", runs.plain(key), fingerprint)

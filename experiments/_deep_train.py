@@ -31,7 +31,7 @@ def finish(bench: Bench, run: Run) -> None:
     missing = bench.left().get(run)
     if not missing:  # another process was faster
         return
-    known = bench.read(run) if bench.trained(run) else None  # weights trained again are not those of the old record
+    known = bench.read(run) if bench.trained(run) else None  # what is trained now has a record of its own
     fitted = trained(bench, run)
     record = known or _record(bench, run, fitted)
     missing = missing if known else list(bench.wanted(run, bench))

@@ -80,19 +80,28 @@ def wanted(run: Run, bench: Bench) -> tuple[Measure, ...]:
 
 
 def more(run: Run, bench: Bench) -> tuple[Measure, ...]:
-    """Further attacks on a few runs of the first seed."""
+    """Further attacks on a few methods, on one run of each."""
     found = []
-    for attack, n, methods in bench.recipe.test.more if run.seed == bench.runs[0].seed else ():
-        if run.method in methods or ("best" in methods and run == best(bench)):
-            name, _, search = attack.partition("@")
-            found.append(Measure(name, n, search=search or None))
+    for attack, n, methods in bench.recipe.test.more:
+        name, _, search = attack.partition("@")
+        measure = Measure(name, n, search=search or None)
+        if run.method in {best(bench) if m == "best" else m for m in methods} and run == subject(measure, run, bench):
+            found.append(measure)
     return tuple(found)
 
 
-def best(bench: Bench) -> Run | None:
-    """The run of the first seed with the best validation score, of those trained under attack."""
+def subject(measure: Measure, run: Run, bench: Bench) -> Run:
+    """The seed of a method that a further attack is made on: measured before, else with weights at hand, else first."""
+    seeds = [r for r in bench.runs if r.method == run.method]
+    records = {r: bench.read(r) or {"measurements": {}} for r in seeds}
+    measured = [r for r in seeds if measure.met_by(records[r]["measurements"].get(measure.key))]
+    return [*measured, *filter(bench.trained, seeds), *seeds][0]
+
+
+def best(bench: Bench) -> str | None:
+    """The method with the best validation score in the first seed, of those that train under attack."""
     first = [r for r in bench.runs if r.seed == bench.runs[0].seed and r.method not in NATURAL]
-    scores = {r: record["selected"]["score"] for r in first if (record := bench.read(r))}
+    scores = {r.method: record["selected"]["score"] for r in first if (record := bench.read(r))}
     return max(scores, key=scores.__getitem__) if scores else None
 
 

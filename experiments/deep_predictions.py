@@ -44,6 +44,9 @@ class Config:
     radii_digits: tuple[str, ...] = ("0.12", "0.2")
     radii_cifar10: tuple[str, ...] = ("2/255", "4/255", "8/255")
     """a: trained and tested at each."""
+    share_digits: float = 1.0
+    share_cifar10: float = 0.5
+    """a: share of the recipe's epochs, as it trains four networks a radius."""
     ways: tuple[int, int] = (4, 16)
     """c: images a mix, the second beyond the sweet spot."""
     weak_digits: str = "0.03"
@@ -82,10 +85,12 @@ class Plan:
         return getattr(self.cfg, f"{key}_{'digits' if self.data.name == 'digits' else 'cifar10'}")
 
     def margin(self, eps: str) -> tuple[Run, dict[str, Run]]:
-        """(parent, what W is applied to -> DAFA) at a radius; at the recipe's own radius the runs of classwise."""
-        at = None if eps == recipe(self.cfg, self.data).train.eps else eps
+        """(parent, what W is applied to -> DAFA) at a radius; in the recipe's own setting the runs of classwise."""
+        train = recipe(self.cfg, self.data).train
+        epochs = max(round(self.setting("share") * train.epochs), 1)
+        at = {"eps": None if eps == train.eps else eps, "epochs": None if epochs == train.epochs else epochs}
         options = {"weights": (("apply", "weights"),), "margins": (("apply", "margins"),), "both": ()}
-        return self.of("pgd_at", eps=at), {a: self.of("dafa_pgd", eps=at, options=options[a]) for a in APPLY}
+        return self.of("pgd_at", **at), {a: self.of("dafa_pgd", **at, options=options[a]) for a in APPLY}
 
     def ways(self) -> list[Run]:
         """m = 4 is the method's default."""

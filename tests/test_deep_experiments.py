@@ -80,6 +80,14 @@ def test_another_radius_keeps_the_share_of_the_step():
     assert Run("pgd_at").training(TRAINING) is TRAINING
 
 
+def test_fewer_epochs_are_another_run():
+    short = Run("pgd_at", epochs=6)
+    assert short.training(TRAINING) == dataclasses.replace(TRAINING, epochs=6)
+    assert short.identity(TRAINING, "f") == Run("pgd_at").identity(short.training(TRAINING), "f")
+    assert short.identity(TRAINING, "f") != Run("pgd_at").identity(TRAINING, "f")
+    assert short.name == "pgd_at-epochs6-s0"
+
+
 def test_restrict_renames_classes_and_keeps_images():
     data = load_digits()
     pair = _deep_runs.restrict(data, (8, 3))
@@ -147,6 +155,45 @@ def test_more_images_are_measured_again(tmp_path, monkeypatch):
     bench.work()
     bench.wanted = lambda run, bench: (Measure("clean"), Measure("pgd20", 20))
     assert bench.rest() == [r.name for r in RUNS]
+
+
+def test_weights_trained_again_get_a_record_of_their_own(tmp_path, monkeypatch):
+    """A teacher trained anew is measured anew, and its runs are never mixed with what is on record."""
+    done = []
+    bench = bench_in(tmp_path, monkeypatch, done=done)
+    teacher = RUNS[1]
+    history = [{"epoch": 1, "seconds": 1.25}]
+    runs.write_json(
+        bench.records / "trades-s0.json",
+        {"hash": bench.identity(teacher), "history": history, "measurements": {}, "train_seconds": 1.0},
+    )
+    folder = bench.folder(teacher)
+    folder.mkdir(parents=True)
+    assert bench.read(teacher) is not None  # no weights at hand: the record stands
+    (folder / "model.pt").touch()
+    for seconds, expected in ((1.25, True), (1.5, False)):
+        (folder / "log.jsonl").write_text(json.dumps({"epoch": 1, "seconds": seconds}) + "\n")
+        assert (bench.read(teacher) is not None) == expected
+    assert "trades-s0" in bench.rest()
+
+
+def test_further_attacks_go_to_one_seed_with_weights_at_hand(tmp_path, monkeypatch):
+    bench = bench_in(tmp_path, monkeypatch)
+    first, second = Run("pgd_at"), Run("pgd_at", 1)
+    bench.runs = (first, Run("trades"), second)
+    cw = (("cw20", 0, ("pgd_at",)),)
+    bench.recipe = dataclasses.replace(bench.recipe, test=dataclasses.replace(bench.recipe.test, more=cw))
+
+    def asked():
+        return [r.name for r in bench.runs if cifar10_classwise.more(r, bench)]
+
+    assert asked() == ["pgd_at-s0"]
+    bench.folder(second).mkdir(parents=True)
+    (bench.folder(second) / "model.pt").touch()
+    assert asked() == ["pgd_at-s1"]
+    found = {"measurements": {"cw20": {"asked": 0}}, "history": [], "hash": bench.identity(first)}
+    runs.write_json(bench.records / "pgd_at-s0.json", found)
+    assert asked() == ["pgd_at-s0"]  # it has it already
 
 
 def test_records_of_others_serve_and_stay(tmp_path, monkeypatch):
@@ -403,6 +450,11 @@ def test_a_seed_may_bring_what_another_lacks():
     (row,) = _classwise_rows.summary([_classwise_rows.row_of(r) for r in records])
     assert row["seeds"] == 2
     assert row["similarity_cat"] == 0.0
+    assert row["pgd20_seeds"] == 2
+    records[1]["measurements"]["cw20"] = records[1]["measurements"]["pgd20"]
+    (row,) = _classwise_rows.summary([_classwise_rows.row_of(r) for r in records])
+    assert (row["seeds"], row["cw20_seeds"]) == (2, 1)
+    assert "| PGD-AT | CW-20 | 1 | 300 |" in _classwise_table.further_table([row])
 
 
 def test_gains_are_paired_differences_to_the_parent():
