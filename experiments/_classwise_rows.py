@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from _predictions import effect, flags_of, paired
+from _predictions import effect, flags_of
 from linfair import metrics
 from linfair.runs import Row
 
@@ -83,7 +83,8 @@ def neighbours(names: list[str], found: dict[str, Any], n: np.ndarray) -> Row:
 
 def gains(run: dict[str, Any], base: dict[str, Any], labels: np.ndarray) -> Row:
     """PGD-20 accuracy of one run minus that of another on the same images: paired bootstrap, 95 %."""
-    ours, theirs = paired(flags_of(run, "pgd20"), flags_of(base, "pgd20"), labels, np.random.default_rng(0))
+    flags = flags_of(run, "pgd20"), flags_of(base, "pgd20")
+    ours, theirs = metrics.paired_accuracies(labels, *flags, np.random.default_rng(0), n_boot=DRAWS)
     row: Row = {"gain_over": base["config"]["method"]}
     for name in ERRORS:
         found = effect(STATISTICS[name](ours) - STATISTICS[name](theirs))

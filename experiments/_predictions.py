@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from linfair.metrics import spearman
+from linfair.metrics import paired_accuracies, spearman
 from linfair.runs import Row
 
 DRAWS = 2000
@@ -21,21 +21,6 @@ def flags_of(record: dict[str, Any], key: str) -> np.ndarray:
     about = record["measurements"][key]
     bits = np.unpackbits(np.frombuffer(base64.b64decode(about["flags"]), np.uint8))
     return bits[: sum(about["n"])].astype(bool)
-
-
-def paired(a: np.ndarray, b: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Class accuracies [1 + DRAWS, C] of two runs on the same images; row 0 as measured, the others resampled.
-
-    Images are drawn within their class, the same ones for both runs: a multinomial of the four outcomes of an image.
-    """
-    columns = []
-    for k in range(int(labels.max()) + 1):
-        outcome = 2 * a[labels == k].astype(int) + b[labels == k]
-        counts = np.bincount(outcome, minlength=4)
-        drawn = np.vstack([counts, rng.multinomial(counts.sum(), counts / counts.sum(), DRAWS)]) / counts.sum()
-        columns.append((drawn[:, 2] + drawn[:, 3], drawn[:, 1] + drawn[:, 3]))
-    first, second = zip(*columns, strict=True)
-    return np.stack(first, 1), np.stack(second, 1)
 
 
 def effect(draws: np.ndarray) -> Row:
@@ -70,7 +55,7 @@ def margin_rows(
     names = run["dataset"]["classes"]
     W = run["weights"].get("margin" if apply != "weights" else "loss", [1.0] * len(names))
     rng = np.random.default_rng(seed)
-    ours, theirs = paired(flags_of(run, "pgd20"), flags_of(base, "pgd20"), labels, rng)
+    ours, theirs = paired_accuracies(labels, flags_of(run, "pgd20"), flags_of(base, "pgd20"), rng, n_boot=DRAWS)
     own = flags_of(run, "pgd20_own") if apply != "weights" else flags_of(run, "pgd20")
     rows: list[Row] = []
     sides: dict[int, list[int]] = {1: [], -1: [], 0: []}
@@ -102,7 +87,8 @@ def change_row(
     run: dict[str, Any], base: dict[str, Any], key: str, labels: np.ndarray, seed: int,
 ) -> Row:  # fmt: skip
     """(b)-(d) The change of a statistic of the class accuracies between two runs."""
-    ours, theirs = paired(flags_of(run, key), flags_of(base, key), labels, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    ours, theirs = paired_accuracies(labels, flags_of(run, key), flags_of(base, key), rng, n_boot=DRAWS)
     statistic = STATISTICS[quantity]
     found = effect(statistic(ours) - statistic(theirs))
     head = {"part": part, "prediction": prediction, "baseline": baseline, "eps": eps, "quantity": quantity}

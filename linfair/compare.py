@@ -1,7 +1,7 @@
 """``linfair compare A.json B.json``: two models on the same images, by a paired bootstrap; A is the baseline.
 
-Images are resampled within their class, the same ones for both models, so what makes an image hard for both cancels.
-For a class of n images that is drawing Multinomial(n; both right, only A, only B, neither), which copies no flag.
+Images are resampled within their class, the same ones for both models, so what makes an image hard for both cancels:
+:func:`linfair.metrics.paired_accuracies`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 import numpy as np
 
 from linfair import metrics
-from linfair._check import as_count
 from linfair.evaluate.measures import LEVEL, N_BOOT, as_json, statistics
 from linfair.evaluate.record import Evaluation
 from linfair.evaluate.table import TITLES, aligned, clip, number, percent
@@ -40,12 +39,10 @@ def compare(
     """
     _same(a, b, attack)
     right_a, right_b = a.flags[attack], b.flags[attack]
-    outcome = np.where(right_a, np.where(right_b, 0, 1), np.where(right_b, 2, 3))
-    counts = np.bincount(4 * a.labels + outcome, minlength=4 * len(a.class_names)).reshape(-1, 4)
-    n = counts.sum(1)
     rng = np.random.default_rng(seed)
-    drawn = np.stack([rng.multinomial(sum(c), c / sum(c), as_count("n_boot", n_boot)) for c in counts], axis=1)
-    (acc_a, acc_b), (boot_a, boot_b) = _accuracies(counts, n), _accuracies(drawn, n)
+    drawn = metrics.paired_accuracies(a.labels, right_a, right_b, rng, n_boot=n_boot)
+    (acc_a, acc_b), (boot_a, boot_b) = (rows[0] for rows in drawn), (rows[1:] for rows in drawn)
+    n = np.bincount(a.labels)
 
     def difference(statistic: Any) -> dict[str, Any]:
         first, second = float(statistic(acc_a)), float(statistic(acc_b))
@@ -62,7 +59,8 @@ def compare(
     return {
         "attack": attack,
         **{"n": len(a.labels), "level": level, "n_boot": n_boot, "seed": seed},
-        **dict(zip(("both", "only_a", "only_b", "neither"), counts.sum(0).tolist(), strict=True)),
+        **{"both": int((right_a & right_b).sum()), "only_a": int((right_a & ~right_b).sum())},
+        **{"only_b": int((right_b & ~right_a).sum()), "neither": int((~right_a & ~right_b).sum())},
         "measures": measures,
         "rho": _limits(value, draws, level),
         "classes": [
@@ -101,11 +99,6 @@ def _same(a: Evaluation, b: Evaluation, attack: str) -> None:
             f"{attack} must be one attack in A and B, got {settings[0]} and {settings[1]}; "
             "evaluate both with one version of linfair"
         )
-
-
-def _accuracies(counts: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Class accuracies [..., C] of A and of B from outcome counts [..., C, 4]."""
-    return (counts[..., 0] + counts[..., 1]) / n, (counts[..., 0] + counts[..., 2]) / n
 
 
 def _rho(average: float, worst: float, base_average: float, base_worst: float) -> float:

@@ -116,6 +116,34 @@ def bootstrap(
     return _interval(float(statistic(rate)), draws, level, int(counts.sum()))
 
 
+def paired_accuracies(
+    labels: ArrayLike, a: ArrayLike, b: ArrayLike, rng: np.random.Generator, *, n_boot: int = 2000
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class accuracies of two classifiers on the same images, as measured and resampled: a paired bootstrap.
+
+    Images are resampled within their class, the same ones for both, so what makes an image hard for both cancels in a
+    difference. For n images of a class that is drawing Multinomial(n; both right, only A, only B, neither).
+
+    Args:
+        labels: [n], every class 0..C-1.
+        a, b: flags [n] that say whether A and B were right.
+
+    Returns:
+        Accuracies of A and of B, each [1 + n_boot, C]; row 0 is measured, the others are resamples.
+
+    Raises:
+        ValueError: flags that are not 0/1, lengths that differ, a class without samples.
+    """
+    _, n = _class_rates(labels, a, None)
+    _class_rates(labels, b, None)
+    right_a, right_b = (np.asarray(flags, dtype=bool) for flags in (a, b))
+    outcome = np.where(right_a, np.where(right_b, 0, 1), np.where(right_b, 2, 3))
+    counts = np.bincount(4 * np.asarray(labels, dtype=np.int64) + outcome, minlength=4 * len(n)).reshape(-1, 4)
+    drawn = [rng.multinomial(m, c / m, as_count("n_boot", n_boot)) for m, c in zip(n, counts, strict=True)]
+    both = np.concatenate([counts[None], np.stack(drawn, axis=1)])
+    return (both[..., 0] + both[..., 1]) / n, (both[..., 0] + both[..., 2]) / n
+
+
 def rank_correlation(
     x: ArrayLike, y: ArrayLike, rng: np.random.Generator, *, n_boot: int = 2000, level: float = 0.95
 ) -> Interval:

@@ -504,20 +504,6 @@ def test_every_method_has_a_name_and_a_colour():
 LABELS = np.repeat(np.arange(3), 100)
 
 
-def test_paired_bootstrap_sees_only_what_differs():
-    rng = np.random.default_rng(0)
-    a = rng.random(300) < 0.5
-    b = a.copy()
-    b[:10] = ~b[:10]
-    first, second = _predictions.paired(a, b, LABELS, rng)
-    np.testing.assert_array_equal(first[:, 1:], second[:, 1:])
-    assert first[0, 0] == pytest.approx(a[:100].mean())
-    found = _predictions.effect(first[:, 0] - second[:, 0])
-    assert found["effect"] == pytest.approx(a[:100].mean() - b[:100].mean())
-    sd = np.std(a[:100].astype(float) - b[:100].astype(float)) / 10
-    assert (found["high"] - found["low"]) / (2 * 1.96) == pytest.approx(sd, rel=0.15)
-
-
 @pytest.mark.parametrize(
     "predicted, low, high, expected",
     [(1, 0.1, 0.2, "agrees"), (-1, 0.1, 0.2, "contradicts"), (1, -0.1, 0.2, "open"), (None, 0.1, 0.2, "none")],

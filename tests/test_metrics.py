@@ -103,6 +103,29 @@ def test_bootstrap_keeps_the_classes_apart():
     assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
 
 
+def test_paired_accuracies_see_only_what_differs():
+    labels = np.repeat([0, 1, 2], [100, 80, 120])
+    rng = np.random.default_rng(0)
+    a = rng.random(300) < 0.5
+    b = a.copy()
+    b[:10] = ~b[:10]
+    first, second = metrics.paired_accuracies(labels, a, b, rng, n_boot=4000)
+    assert first.shape == second.shape == (4001, 3)
+    np.testing.assert_array_equal(first[:, 1:], second[:, 1:])
+    np.testing.assert_allclose(first[0], metrics.class_accuracy(labels, a))
+    np.testing.assert_allclose(second[0], metrics.class_accuracy(labels, b))
+    sd = np.std(a[:100].astype(float) - b[:100].astype(float)) / 10
+    assert np.std(first[1:, 0] - second[1:, 0]) == pytest.approx(sd, rel=0.1)
+    assert np.std(first[1:, 1]) == pytest.approx(np.sqrt(first[0, 1] * (1 - first[0, 1]) / 80), rel=0.1)
+
+
+def test_paired_accuracies_refuse_what_is_no_pair():
+    with pytest.raises(ValueError, match="must hold flags"):
+        metrics.paired_accuracies([0, 1], [1, 0], [2, 0], np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"labels must have shape \(3,\)"):
+        metrics.paired_accuracies([0, 1], [1, 0], [1, 0, 1], np.random.default_rng(0))
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_rank_correlation_is_spearmans(seed):
     rng = np.random.default_rng(seed)
