@@ -4,7 +4,8 @@
     python benchmarks/bench_attack.py --quick              a look of seconds: batch 16, PGD-2; figures/quick
     python benchmarks/bench_attack.py --device cuda        synchronised, and the whole attack as a CUDA graph
     python benchmarks/bench_attack.py --models small_cnn --weights FILE --data-dir D --unverified
-                                                           also PGD-20 accuracy: float32 against bf16 search
+                                                           accuracy in place of speed, PGD-20 in float32 against a
+                                                           search in bf16; benchmarks/results/attack-accuracy.json
 
 All arms run in interleaved rounds; compare the ratios of medians within a run, never images a second across runs.
 torchattacks and foolbox are those of benchmarks/requirements.txt, best in an environment of their own; skipped if
@@ -30,7 +31,8 @@ from linfair import runs
 from linfair.attacks import pgd, robust_flags
 from linfair.data import DataError, stratified_subset
 from linfair.data.catalogue import load_images
-from linfair.models import MODELS, attack_copy, build, load_weights
+from linfair.evaluate.plugged import plug
+from linfair.models import MODELS, attack_copy, build, read_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 EPS, STEP = 8 / 255, 2 / 255
@@ -203,7 +205,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="steps of PGD [10; resnet18 on a CPU 3]")
     parser.add_argument("--rounds", type=int, help="interleaved rounds [5]")
     parser.add_argument("--threads", type=int, help="CPU threads [as torch finds them]")
-    parser.add_argument("--weights", type=Path, help="weights of the one model: also measure PGD-20 accuracy")
+    parser.add_argument("--weights", type=Path, help="weights of the one model: measure PGD-20 accuracy, no speed")
     parser.add_argument("--data-dir", type=Path, help="images for --weights, 3 x 32 x 32 in 10 classes")
     parser.add_argument("--unverified", action="store_true", help="accept a changed copy of the data")
     parser.add_argument("--data-label", help="what the record calls it")
@@ -228,13 +230,13 @@ def main() -> int:
         rows, checks = [], []
         for name in options.models:
             torch.manual_seed(0)
-            model = build(name, 10).to(device).eval()
             if options.weights:
-                load_weights(model, options.weights)
+                model = plug(name, options.weights, 10, (3, 32, 32)).model.to(device).eval()
                 checks += accuracy(model, name, options, device)
-            rows += throughput(model, name, options, device)
+            else:
+                rows += throughput(build(name, 10).to(device).eval(), name, options, device)
         folder = runs.prepare_folder(options.out or ROOT / ("figures/quick" if options.quick else "benchmarks/results"))
-        stem = "attack" if device.type == "cpu" else f"attack-{device.type}"
+        stem = "attack-accuracy" if checks else "attack" if device.type == "cpu" else f"attack-{device.type}"
         record = {
             "schema": runs.SCHEMA,
             "experiment": "attack",
@@ -246,6 +248,9 @@ def main() -> int:
             "rows": rows,
             "accuracy": checks,
         }
+        if options.weights:
+            trained = read_weights(options.weights)[1].get("config", {})
+            record["weights"] = {key: trained.get(key) for key in ("method", "epochs", "seed", "data")}
         runs.write_json(folder / f"{stem}.json", record)
     except (DataError, ValueError, OSError) as error:
         print(f"attack: {error}", file=sys.stderr)

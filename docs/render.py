@@ -228,6 +228,19 @@ def attack_block() -> str:
     return "\n".join([*lines, "", f"Batches of {record['config']['batch']}, medians of interleaved rounds. {where}."])
 
 
+def accuracy_block() -> str:
+    """What a search in bf16 costs in accuracy, from the committed record of bench_attack.py --weights."""
+    record = json.loads(read(DOCS.parent / "benchmarks" / "results" / "attack-accuracy.json"))
+    lines = ["| search in | images | accuracy under PGD-20 (%) | loss reached | seconds |", "|---|---:|---:|---:|---:|"]
+    for row in record["accuracy"]:
+        found = f"{row['n']} | {100 * row['pgd20']:.2f} | {row['loss']:.4f} | {row['seconds']:.0f}"
+        lines.append(f"| {row['arm']} | {found} |")
+    about, machine = record["accuracy"][0], record["machine"]
+    where = f"{machine['device']}, {machine['threads']} threads; commit {record['commit']['id']}"
+    trained = f"{about['model']} after {record['weights']['epochs']} epochs of {record['weights']['method']}"
+    return "\n".join([*lines, "", f"{trained}, {about['data']}; breaks confirmed in float32. {where}."])
+
+
 # --- pages -----------------------------------------------------------------------------------------------------------
 
 
@@ -265,7 +278,7 @@ def pages() -> dict[Path, str]:
     for path, blocks in {
         DOCS / "theorems" / "README.md": {"theorems": theorem_table()},
         DOCS / "index.md": {"claims": table("limit"), "theorems": table("theorem")},
-        DOCS / "evaluate.md": {"attack": attack_block()},
+        DOCS / "evaluate.md": {"attack": attack_block(), "attack-accuracy": accuracy_block()},
         DOCS / "classwise.md": (methods := method_blocks()),
         DOCS / "groups.md": group_blocks(),
         DOCS.parent / "README.md": methods,

@@ -56,7 +56,9 @@ def columns(key: str, names: list[str], correct: np.ndarray, n: np.ndarray) -> R
         if name in ERRORS:
             row[f"{key}_{name}_se"] = float(np.std(statistic(draws)))
     row[f"{key}_worst_class"] = names[int(accuracy.argmin())]
-    return row | {f"{key}_{name}": float(a) for name, a in zip(names, accuracy, strict=True)}
+    row |= {f"{key}_{name}": float(a) for name, a in zip(names, accuracy, strict=True)}
+    errors = np.sqrt(accuracy * (1 - accuracy) / n)
+    return row | {f"{key}_{name}_se": float(error) for name, error in zip(names, errors, strict=True)}
 
 
 def neighbours(names: list[str], found: dict[str, Any], n: np.ndarray) -> Row:
@@ -85,7 +87,7 @@ def gains(run: dict[str, Any], base: dict[str, Any], labels: np.ndarray) -> Row:
     """PGD-20 accuracy of one run minus that of another on the same images: paired bootstrap, 95 %."""
     flags = flags_of(run, "pgd20"), flags_of(base, "pgd20")
     ours, theirs = metrics.paired_accuracies(labels, *flags, np.random.default_rng(0), n_boot=DRAWS)
-    row: Row = {"gain_over": base["config"]["method"]}
+    row: Row = {"gain_over": base["config"]["method"], "gain_seed": run["config"]["seed"]}
     for name in ERRORS:
         found = effect(STATISTICS[name](ours) - STATISTICS[name](theirs))
         row |= {f"gain_{name}{end}": found[key] for end, key in (("", "effect"), ("_low", "low"), ("_high", "high"))}
@@ -117,7 +119,7 @@ def _method(rows: list[Row], base: dict[int, Row]) -> Row:
             found[key] = value
         else:
             found[key] = int(values[0]) if key.endswith("_n") or key == "epochs" else float(np.mean(values))
-            if any(key == f"{a}_{name}" for a in attacks for name in ERRORS) and len(values) > 1:
+            if any(key == f"{a}_{name}" for a in attacks for name in (*ERRORS, *names)) and len(values) > 1:
                 found[f"{key}_seeds_se"] = float(np.std(values, ddof=1) / np.sqrt(len(values)))
     for attack in attacks:
         found[f"{attack}_seeds"] = sum(row.get(f"{attack}_avg") is not None for row in rows)
@@ -127,11 +129,12 @@ def _method(rows: list[Row], base: dict[int, Row]) -> Row:
 
 
 def _rho(rows: list[Row], base: dict[int, Row], attack: str) -> float | None:
-    """Mean over the seeds that both have; None without one, or where the worst class of the base is at 0."""
+    """Mean over the seeds that both have on as many images; None without one, or with a base whose worst is at 0."""
     values = []
     for row in rows:
         against = base.get(row["seed"], {})
-        if row.get(f"{attack}_avg") is not None and against.get(f"{attack}_worst"):
+        same = row.get(f"{attack}_n") == against.get(f"{attack}_n")
+        if same and row.get(f"{attack}_avg") is not None and against.get(f"{attack}_worst"):
             values.append(metrics.rho(*(r[f"{attack}_{name}"] for r in (row, against) for name in ("avg", "worst"))))
     return float(np.mean(values)) if values else None
 
@@ -143,7 +146,8 @@ def ordered(row: Row) -> Row:
     for attack in ("clean", "pgd20", "apgd"):
         measures = [f"{m}{e}" for m in ("avg", "worst", "disparity") for e in ("", "_se", "_seeds_se")]
         head += [f"{attack}_{m}" for m in (*measures, "worst_class", "bottom3", "nsd", "rho", "n")]
-    by_class = [key for key in row if any(key.endswith(f"_{name}") for name in names) and key not in head]
+    ends = tuple(f"_{name}{end}" for name in names for end in ("", "_se", "_seeds_se"))
+    by_class = [key for key in row if key.endswith(ends) and key not in head]
     by_class = [key for key in by_class if not key.startswith("to_neighbour")]
     first = [key for key in head if key in row]
     last = sorted(by_class, key=lambda key: not key.startswith("pgd20_"))

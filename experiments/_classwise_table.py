@@ -66,15 +66,15 @@ def in_main(rows: Sequence[Row], attack: str) -> bool:
 
 def main_table(rows: Sequence[Row]) -> str:
     """Methods as rows: clean, PGD-20 and APGD, average and worst class, disparity, NSD, rho, seeds."""
-    n = " or ".join(map(str, sorted({row["apgd_n"] for row in rows}))) if in_main(rows, "apgd") else None
+    apgd = in_main(rows, "apgd")
     header = ["method", "seeds", "clean avg", "clean worst", "PGD-20 avg", "PGD-20 worst", "disparity", "NSD", "rho"]
-    header += [f"APGD avg (n = {n})", "APGD worst"] if n else []
+    header += ["APGD images", "APGD avg", "APGD worst"] if apgd else []
     body = []
     for row in rows:
         line = [title(row["method"]), row["seeds"], percent(row, "clean_avg"), worst(row, "clean")]
         line += [percent(row, "pgd20_avg"), worst(row, "pgd20"), percent(row, "pgd20_disparity")]
         line += [number(row.get("pgd20_nsd")), number(row.get("pgd20_rho"))]
-        body.append(line + ([percent(row, "apgd_avg"), worst(row, "apgd")] if n else []))
+        body.append(line + ([row["apgd_n"], percent(row, "apgd_avg"), worst(row, "apgd")] if apgd else []))
     return markdown(header, body)
 
 
@@ -94,12 +94,12 @@ def gain_table(rows: Sequence[Row]) -> str:
     """Differences to the parent under PGD-20 in points, with paired 95 % intervals."""
     body = []
     for row in (row for row in rows if row.get("gain_over")):
-        line = [f"{title(row['method'])} - {title(row['gain_over'])}"]
+        line = [f"{title(row['method'])} - {title(row['gain_over'])}", row["gain_seed"]]
         for name in ("worst", "avg", "disparity"):
             value, low, high = (100 * row[f"gain_{name}{end}"] for end in ("", "_low", "_high"))
             line.append(f"{value:+.1f} [{low:.1f}, {high:.1f}]")
         body.append(line)
-    return markdown(["PGD-20, points", "worst class", "average", "disparity"], body)
+    return markdown(["PGD-20, points", "seed", "worst class", "average", "disparity"], body)
 
 
 def class_table(rows: Sequence[Row], attack: str = "pgd20") -> str:

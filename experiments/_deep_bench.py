@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from _deep_options import DeepOptions, check, exact_images
@@ -56,7 +55,7 @@ class Bench:
         runs: in their order.
         wanted: (run, bench) -> what to measure on it; ``more``: what to add once every run has that.
         records: folder of this experiment's run records; ``others``: folders of further ones, only read.
-        exact: test images [n, ...] in [0, 1] with their original pixels, and labels [n].
+        exact: the data set whose test images have their original pixels.
     """
 
     data: Dataset
@@ -67,7 +66,7 @@ class Bench:
     work_folder: Path
     options: DeepOptions
     others: tuple[Path, ...] = ()
-    exact: tuple[np.ndarray, np.ndarray] | None = None
+    exact: Dataset | None = None
     more: Wanted | None = None
     deadline: float = float("inf")
     failed: dict[str, str] = field(default_factory=dict)
@@ -181,7 +180,8 @@ class Bench:
                 finish(self, run)
         except Busy:
             return False
-        except (RuntimeError, MemoryError, FloatingPointError) as error:  # one bad run does not stop the others
+        except (RuntimeError, MemoryError, ArithmeticError, ValueError, ImportError) as error:
+            # one bad run does not stop the others
             self.failed[run.name] = " ".join(str(error).split())
         return True
 

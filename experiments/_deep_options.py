@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from _data_options import DataOptions, load
 from _harness import UsageError
@@ -17,12 +16,17 @@ from linfair.data import Dataset
 class DeepOptions(DataOptions):
     """Options of the deep experiments."""
 
+    data: str | None = None
+    """Which data set, if --data-dir holds several: cifar10, cifar100, stl10."""
+    download: bool = False
+    """Fetch the official archive of --data into --data-dir first."""
     exact_dir: Path | None = None
     """Folder of test images with their original pixels, measured beside those of a copy."""
     work: Path | None = None
     """Folder of checkpoints and unfinished measurements [runs]."""
     minutes: float | None = None
-    """Stop cleanly after so long; the same command goes on later. 0 gathers what is there."""
+    """Stop cleanly after so long; the same command goes on later. 0 gathers what is there. At least 3 for AutoAttack,
+    a component of which is not begun in the last two minutes."""
     jobs: int = 1
     """Processes that share the runs."""
     only: tuple[str, ...] = ()
@@ -35,15 +39,15 @@ def dataset(options: DeepOptions) -> Dataset:
     """Digits, or the data set in --data-dir."""
     from linfair.data.catalogue import load_images
 
-    return load(options, load_images)
+    return load(options, partial(load_images, name=options.data, download=options.download))
 
 
-def exact_images(options: DeepOptions) -> tuple[np.ndarray, np.ndarray] | None:
-    """Test images [n, ...] in [0, 1] and labels [n] of --exact-dir."""
+def exact_images(options: DeepOptions) -> Dataset | None:
+    """The data set in --exact-dir."""
     if options.exact_dir is None:
         return None
-    data = dataset(dataclasses.replace(options, data_dir=options.exact_dir, unverified=True, data_label="exact"))
-    return (data.test_images / data.levels).astype(np.float32), data.test_labels.astype(np.int64)
+    copy = {"unverified": True, "data_label": "exact", "download": False}
+    return dataset(dataclasses.replace(options, data_dir=options.exact_dir, **copy))
 
 
 def check(options: DeepOptions) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal
 
-from _deep_runs import Recipe, Testing, Training
+import tyro
+
+from _deep_runs import Recipe, Testing, Training, shrink
 from _harness import UsageError
 from linfair.data import Dataset
 
@@ -43,9 +46,8 @@ SMALL_CNN = Recipe(
 RESNET18 = Recipe(
     Training(model="resnet18", epochs=30, batch_size=256, ema=0.999, step="2/255", steps=10),
     Testing(
-        attacks=(("clean", 0), ("pgd20", 0), ("apgd", 1000)),
+        attacks=(("clean", 0), ("pgd20", 0), ("apgd", 1000), ("autoattack", 1000)),
         more=(
-            ("autoattack", 1000, BEST),
             ("cw20", 0, BEST),
             ("linf12", 2000, BEST),
             ("l2", 2000, BEST),
@@ -68,22 +70,32 @@ def TINY(recipe: Recipe) -> Recipe:
     return Recipe(train, test)
 
 
-class Settings(Protocol):
-    """The fields of a config that choose the recipe."""
+@dataclass(frozen=True)
+class DeepConfig:
+    """What the deep experiments share."""
 
-    @property
-    def preset(self) -> Literal["small_cnn", "resnet18"]: ...
-    @property
-    def epochs(self) -> int | None: ...
-    @property
-    def digits(self) -> Recipe: ...
-    @property
-    def small_cnn(self) -> Recipe: ...
-    @property
-    def resnet18(self) -> Recipe: ...
+    preset: Literal["small_cnn", "resnet18"] = "small_cnn"
+    """Network and schedule for CIFAR-10; digits have their own."""
+    seeds: tuple[int, ...] = (0,)
+    """Every one is a run of its own."""
+    epochs: int | None = None
+    """In place of the recipe's."""
+    images: int | None = None
+    """Only so many training images, and a quarter as many to test on: for trials."""
+    digits: tyro.conf.Suppress[Recipe] = DIGITS
+    small_cnn: tyro.conf.Suppress[Recipe] = SMALL_CNN
+    resnet18: tyro.conf.Suppress[Recipe] = RESNET18
+
+    def of(self, data: Dataset) -> Dataset:
+        """As much of the data as is asked for."""
+        return shrink(data, self.images) if self.images else data
 
 
-def recipe(cfg: Settings, data: Dataset) -> Recipe:
+SMALLEST = {"images": 400, "digits": TINY(DIGITS), "small_cnn": TINY(SMALL_CNN), "resnet18": TINY(RESNET18)}
+"""The fields of a --quick config."""
+
+
+def recipe(cfg: DeepConfig, data: Dataset) -> Recipe:
     """That of the data set and preset."""
     if data.name == "digits" and cfg.preset != "small_cnn":
         raise UsageError(f"--preset {cfg.preset} is for CIFAR-10, got no --data-dir; pass its folder or drop it")
@@ -91,6 +103,6 @@ def recipe(cfg: Settings, data: Dataset) -> Recipe:
     return found if cfg.epochs is None else Recipe(dataclasses.replace(found.train, epochs=cfg.epochs), found.test)
 
 
-def suffix(cfg: Settings, data: Dataset) -> str:
+def suffix(cfg: DeepConfig, data: Dataset) -> str:
     """CIFAR-10 and its copies share a name, their labels tell them apart."""
     return ("" if data.name == "cifar10" else data.suffix) + ("" if cfg.preset == "small_cnn" else f"-{cfg.preset}")

@@ -55,7 +55,7 @@ class Testing:
     """Precision in which attacks search; a break counts in float32 only."""
     chunk: int = 500
     chunk_cuda: int = 2500
-    """Images between two looks at the clock."""
+    """Images at a time, between two looks at the clock."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from _deep_bench import Bench, locked
+from _deep_bench import Bench, OutOfTime, locked
 from _deep_runs import Measure, Run, restrict, stratified
 from linfair import runs
 from linfair.attacks import exact_float32, parse_budget, pgd, robust_flags
@@ -24,6 +24,8 @@ SCHEMA = 1
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 STEPS, SHARE = 20, 0.25
 """PGD-20: its steps, and their length as a share of the radius."""
+SLOW = {"autoattack": 120.0}
+"""Seconds that a batch may take before any has been timed."""
 
 
 def finish(bench: Bench, run: Run) -> None:
@@ -79,8 +81,7 @@ def _teacher(bench: Bench, run: Run) -> nn.Module:
 def _record(bench: Bench, run: Run, fitted: FitResult) -> dict[str, Any]:
     """What is to be said of a training; measurements follow."""
     history = fitted.history
-    scores = [row["score"] for row in history]
-    best = max(range(len(scores)), key=lambda k: (-1.0 if scores[k] is None else scores[k], k))
+    chosen = history[fitted.selected - 1]
     data = restrict(bench.data, run.classes) if run.classes else bench.data
     return {
         "schema": SCHEMA,
@@ -89,8 +90,8 @@ def _record(bench: Bench, run: Run, fitted: FitResult) -> dict[str, Any]:
         "config": runs.plain({**dataclasses.asdict(config_of(bench, run)), "classes": run.classes}),
         "teacher": run.teacher and {"run": run.teacher.name, "hash": bench.identity(run.teacher)},
         "dataset": {"label": bench.data.label, "fingerprint": bench.data.fingerprint, "classes": data.class_names},
-        "selected": {"epoch": history[best]["epoch"], "score": scores[best]},
-        "weights": _rounded(history[best]["weights"]),
+        "selected": {"epoch": fitted.selected, "score": chosen["score"]},
+        "weights": _rounded(chosen["weights"]),
         "history": [_rounded({k: v for k, v in row.items() if k != "weights"}) for row in history],
         "train_seconds": round(sum(row["seconds"] for row in history), 1),
         "environment": {**bench.environment, "device": device_name(bench.options.device)},
@@ -116,72 +117,70 @@ def device_name(device: str) -> str:
 def measured(
     bench: Bench, run: Run, model: nn.Module, measure: Measure, weights: dict[str, list[float]]
 ) -> dict[str, Any]:
-    """One measurement: class counts and flags, or the matrices. Raises OutOfTime between chunks, which are kept."""
-    start = time.perf_counter()
+    """One measurement: class counts and flags, or the matrices. Raises OutOfTime; finished batches are kept."""
+    start, test = time.perf_counter(), bench.recipe.test
     model = model.to(bench.options.device).eval()
-    search = None
-    precision = measure.search or bench.recipe.test.search
-    if precision != "float32":
-        search = attack_copy(model, dtype=DTYPES[precision])
-    images, labels, names = _images(bench, run, measure)
+    precision = measure.search or test.search
+    search = None if precision == "float32" else attack_copy(model, dtype=DTYPES[precision])
+    data = _measured_on(bench, run, measure)
+    pick, names = stratified(data.test_labels, measure.n, data.n_classes), data.class_names
+    images, labels = data.test_images[pick], data.test_labels[pick].astype(np.int64)
     eps = parse_budget(measure.eps or run.training(bench.recipe.train).eps)
     radius = np.full(len(names), eps)
     if measure.own:
         radius *= weights.get("margin", 1.0)
-    n, test = len(labels), bench.recipe.test
     size = test.chunk_cuda if bench.options.device == "cuda" else test.chunk
-    path = bench.folder(run) / f"{measure.key}-{measure.n or 'all'}-{precision}-{size}.npy"
-    kept = np.load(path) if path.exists() else np.zeros(0)  # what is known of the first images
-    seconds = 0.0
-    with exact_float32():
-        while not kept.size or len(kept) < n:
-            seconds_left = bench.remaining()
-            if kept.size and seconds > seconds_left:
-                bench.deadline = 0.0  # the next chunk would not be finished in time
-                bench.remaining()
-            begun = time.perf_counter()
-            part = slice(len(kept), min(len(kept) + size, n))
-            x = torch.from_numpy(images[part]).to(bench.options.device)
-            y = torch.from_numpy(labels[part]).to(bench.options.device)
-            if measure.attack == "matrices":
-                found = predictions(model, search or model, x, y, eps)
-            else:
-                found = np.zeros((len(x), 1))
-                for value in dict.fromkeys(radius):
-                    own = np.flatnonzero(radius[labels[part]] == value)
-                    if len(own):
-                        pick = torch.from_numpy(own).to(x.device)
-                        flags = robust_flags(
-                            model, x[pick], y[pick], measure.attack, eps=float(value), batch_size=size,
-                            device=bench.options.device, search_model=search, progress=False,
-                        )  # fmt: skip
-                        found[own, 0] = flags
-            kept = np.concatenate([kept, found]) if kept.size else found
-            with runs.atomic(path) as temporary, temporary.open("wb") as file:
-                np.save(file, kept)
-            seconds = time.perf_counter() - begun
-    about = {"asked": measure.n, "n": np.bincount(labels, minlength=len(names)).tolist(), "eps": radius.tolist()}
+    about: dict[str, Any] = {"asked": measure.n, "n": np.bincount(labels, minlength=len(names)).tolist()}
+    about["eps"] = radius.tolist()
+    clock = Clock(bench, SLOW.get(measure.attack, 0.0))
     if measure.attack == "matrices":
-        about |= matrices(kept, labels, len(names))
+        found = []
+        with exact_float32():
+            for part in (slice(k, k + size) for k in range(0, len(labels), size)):
+                clock()
+                x = torch.from_numpy(images[part] / np.float32(data.levels)).to(bench.options.device)
+                y = torch.from_numpy(labels[part]).to(bench.options.device)
+                found.append(predictions(model, search or model, x, y, eps))
+        about |= matrices(np.concatenate(found), labels, len(names))
     else:
-        correct = kept[:, 0].astype(bool)
+        correct = np.zeros(len(labels), bool)
+        for k, value in enumerate(dict.fromkeys(radius)):
+            own = radius[labels] == value
+            correct[own] = robust_flags(
+                model, images[own], labels[own], measure.attack, eps=float(value), batch_size=size,
+                device=bench.options.device, levels=data.levels, search_model=search, before_batch=clock,
+                state=bench.folder(run) / f"{measure.key}-{k}.jsonl", progress=False,
+            )  # fmt: skip
         about |= {
             "correct": np.bincount(labels[correct], minlength=len(names)).tolist(),
             "flags": base64.b64encode(np.packbits(correct).tobytes()).decode(),
         }
+    if measure.data == "exact":
+        about["fingerprint"] = data.fingerprint
     took = round(time.perf_counter() - start, 1)
     return about | {"search": precision, "seconds": took, "device": device_name(bench.options.device)}
 
 
-def _images(bench: Bench, run: Run, measure: Measure) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Float images, labels and class names of what is measured."""
-    data: Dataset = restrict(bench.data, run.classes) if run.classes else bench.data
-    if measure.data == "exact":
-        assert bench.exact is not None
-        return *bench.exact, data.class_names
-    pick = stratified(data.test_labels, measure.n, data.n_classes)
-    images = (data.test_images[pick] / data.levels).astype(np.float32)
-    return images, data.test_labels[pick].astype(np.int64), data.class_names
+class Clock:
+    """Called before each batch. Raises OutOfTime where the time left is less than the longest batch so far took."""
+
+    def __init__(self, bench: Bench, least: float):
+        self.bench, self.longest, self.began = bench, least, None
+
+    def __call__(self) -> None:
+        now = time.perf_counter()
+        if self.began is not None:
+            self.longest = max(self.longest, now - self.began)
+        self.began = now
+        if self.bench.remaining() < self.longest:
+            raise OutOfTime
+
+
+def _measured_on(bench: Bench, run: Run, measure: Measure) -> Dataset:
+    """The data set whose test images are measured."""
+    data = bench.exact if measure.data == "exact" else bench.data
+    assert data is not None
+    return restrict(data, run.classes) if run.classes else data
 
 
 def predictions(model: nn.Module, search: Any, x: Tensor, y: Tensor, eps: float) -> np.ndarray:

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import tyro
 
 from _classwise_figures import plot
 from _classwise_rows import gains, row_of, summary
 from _classwise_table import tables
 from _deep_bench import Bench, opened
 from _deep_options import DeepOptions, dataset
-from _deep_recipes import DIGITS, RESNET18, SMALL_CNN, TINY, recipe, suffix
-from _deep_runs import Measure, Recipe, Run, shrink
+from _deep_recipes import SMALLEST, DeepConfig, recipe, suffix
+from _deep_runs import Measure, Run
 from _harness import run
 from linfair.data import Dataset
 from linfair.runs import Row
@@ -35,32 +32,18 @@ PARENTS = {"dafa_trades": "trades", "domain_mixup_natural": "standard", "absld":
 
 
 @dataclass(frozen=True)
-class Config:
-    preset: Literal["small_cnn", "resnet18"] = "small_cnn"
-    """Network and schedule for CIFAR-10; digits have their own."""
+class Config(DeepConfig):
     methods: tuple[str, ...] = (
         "pgd_at", "trades", "domain_mixup_robust", "dafa_trades", "dafa_pgd", "fair_tat", "absld", "standard",
         "domain_mixup_beta", "domain_mixup_mway", "domain_mixup_easy", "domain_mixup_hard", "domain_mixup_natural",
         "rslad", "ard",
     )  # fmt: skip
     """In the order in which they are run."""
-    seeds: tuple[int, ...] = (0,)
-    """Of every method."""
     second_seeds: tuple[str, ...] = ("pgd_at", "domain_mixup_robust", "dafa_trades", "dafa_pgd", "fair_tat", "absld")
     """Methods that get another seed, after all the others."""
-    epochs: int | None = None
-    """In place of the recipe's."""
-    images: int | None = None
-    """Only so many training images, and a quarter as many to test on: for trials."""
-    digits: tyro.conf.Suppress[Recipe] = DIGITS
-    small_cnn: tyro.conf.Suppress[Recipe] = SMALL_CNN
-    resnet18: tyro.conf.Suppress[Recipe] = RESNET18
 
 
-QUICK = Config(
-    methods=("pgd_at", "dafa_trades", "absld"), second_seeds=("pgd_at",), images=400,
-    digits=TINY(DIGITS), small_cnn=TINY(SMALL_CNN), resnet18=TINY(RESNET18),
-)  # fmt: skip
+QUICK = Config(**SMALLEST, methods=("pgd_at", "dafa_trades", "absld"), second_seeds=("pgd_at",))
 
 
 def manifest(cfg: Config) -> tuple[Run, ...]:
@@ -106,8 +89,7 @@ def best(bench: Bench) -> str | None:
 
 
 def bench(cfg: Config, options: DeepOptions, data: Dataset, stem: Path) -> Bench:
-    part = shrink(data, cfg.images) if cfg.images else data
-    return opened(part, recipe(cfg, data), manifest(cfg), wanted, options, stem, more=more)
+    return opened(cfg.of(data), recipe(cfg, data), manifest(cfg), wanted, options, stem, more=more)
 
 
 def cells(cfg: Config, bench: Bench) -> list[Row]:

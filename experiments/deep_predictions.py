@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import tyro
 
 from _deep_bench import Bench, opened
 from _deep_options import DeepOptions, dataset
-from _deep_recipes import DIGITS, RESNET18, SMALL_CNN, TINY, recipe, suffix
-from _deep_runs import Measure, Recipe, Run, restrict, shrink
+from _deep_recipes import SMALLEST, DeepConfig, recipe, suffix
+from _deep_runs import Measure, Run, restrict
 from _harness import run
 from _predictions import change_row, margin_rows, pair_rows
 from _predictions_figure import plot
@@ -34,13 +33,9 @@ APPLY = ("weights", "margins", "both")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DeepConfig):
     parts: tuple[Literal["a", "b", "c", "d", "e"], ...] = ("a", "b", "c", "d", "e")
     """Which predictions."""
-    preset: Literal["small_cnn", "resnet18"] = "small_cnn"
-    """Network and schedule for CIFAR-10; digits have their own."""
-    seeds: tuple[int, ...] = (0,)
-    """A row a seed."""
     radii_digits: tuple[str, ...] = ("0.12", "0.2")
     radii_cifar10: tuple[str, ...] = ("2/255", "4/255", "8/255")
     """a: trained and tested at each."""
@@ -55,18 +50,9 @@ class Config:
     pivot_digits: int = 8
     pivot_cifar10: int = 3
     """e: the class that is paired with every other."""
-    epochs: int | None = None
-    """In place of the recipe's."""
-    images: int | None = None
-    """Only so many training images, and a quarter as many to test on: for trials."""
-    digits: tyro.conf.Suppress[Recipe] = DIGITS
-    small_cnn: tyro.conf.Suppress[Recipe] = SMALL_CNN
-    resnet18: tyro.conf.Suppress[Recipe] = RESNET18
 
 
-QUICK = Config(
-    parts=("b", "e"), images=400, digits=TINY(DIGITS), small_cnn=TINY(SMALL_CNN), resnet18=TINY(RESNET18)
-)  # fmt: skip
+QUICK = Config(**SMALLEST, parts=("b", "e"))
 
 
 @dataclass(frozen=True)
@@ -137,9 +123,8 @@ def bench(cfg: Config, options: DeepOptions, data: Dataset, stem: Path) -> Bench
         for part in cfg.parts:
             for r, measures in Plan(cfg, data, seed).measures(part).items():
                 table[r] = tuple(dict.fromkeys([*table.get(r, ()), *measures]))
-    part = shrink(data, cfg.images) if cfg.images else data
     shared = f"{CLASSWISE}{suffix(cfg, data)}"
-    return opened(part, recipe(cfg, data), tuple(table), Wanted(table), options, stem, others=(shared,))
+    return opened(cfg.of(data), recipe(cfg, data), tuple(table), Wanted(table), options, stem, others=(shared,))
 
 
 def cells(cfg: Config, bench: Bench) -> list[Row]:

@@ -1,5 +1,6 @@
 """robust_flags: every attack of the suite, confirmation, resuming after a kill, AutoAttack, bad input."""
 
+import contextlib
 import copy
 import os
 import signal
@@ -38,6 +39,31 @@ def test_every_attack_gives_flags(attack):
     assert np.array_equal(flags(attack), found), "the same seed, the same flags"
     assert net.training
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_labels_beyond_the_logits_are_refused():
+    net, images, labels = digits()
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.9, one for each logit, got 10; do they begin at 1"):
+        robust_flags(net, images[:50], labels[:50] + 1, "clean", levels=16, progress=False)
+
+
+def test_what_is_called_before_a_batch_may_stop_and_the_rest_goes_on(tmp_path):
+    """Stopped before every third batch, it comes to the same flags and begins each batch once."""
+    calls = []
+
+    def before():
+        calls.append(len(calls) % 3)
+        if calls[-1] == 2:
+            raise InterruptedError
+
+    found = None
+    while found is None:
+        assert len(calls) < 60
+        with contextlib.suppress(InterruptedError):
+            found = flags("pgd20", batch_size=20, before_batch=before, state=tmp_path / "state")
+    assert np.array_equal(found, flags("pgd20", batch_size=20))
+    right = flags("clean").sum()
+    assert sum(call < 2 for call in calls) == 6 + -(-right // 20), "six batches of clean images, then of the right ones"
 
 
 def test_the_threats_are_what_their_names_say():

@@ -46,6 +46,7 @@ def aside(x): return x.detach().flatten(1)[:, :10] * constant
 def stepped(x): return (x + 0 * torch.sgn(x)).flatten(1)[:, :10].to(torch.int32).float() * constant
 def writes(x): return x.sub_(0.1).flatten(1)[:, :10]
 def likely(x): return x.flatten(1)[:, :10].softmax(1)
+def elsewhere(x): raise RuntimeError("Expected all tensors to be on the same device, but found cuda:0 and cpu!")
 def deaf(x): return x.detach().flatten(1)[:, :10]
 def on_gpu(x): raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\\n See documentation")
 def on_cpu(x): return torch.empty(1 << 60)
@@ -252,6 +253,8 @@ def test_a_killed_evaluation_goes_on(tmp_path, monkeypatch):
         ("--model mynet:Net --eps -1", "--eps must be >= 0, got -1"),
         ("--model mynet:Net --norm l9", "norm must be one of l1, l2, linf, got 'l9'"),
         ("--model mynet:Net --device nowhere", "device must be usable here, got 'nowhere'"),
+        ("--model mynet:Net --device nowhere --search bfloat16", "device must be usable here, got 'nowhere'"),
+        ("--model mynet:elsewhere", "pass the --device that its weights are on"),
         ("--model mynet:Net --attacks pdg20", "got 'pdg20'; did you mean pgd20?"),
         ("--model mynet:Net --attacks zzz", "got 'zzz'; linfair evaluate --list shows them all"),
         ("--model mynet:Net --batch-size 0", "--batch-size must be at least 1, got 0"),
@@ -275,6 +278,22 @@ def test_mistakes_are_one_line_and_status_2(words, message, inside, capsys):
     assert said.err.startswith("linfair evaluate: ")
     assert len(said.err.splitlines()) == 1
     assert said.out == ""
+
+
+def test_autoattack_without_its_package_is_refused_before_the_work(inside, monkeypatch, capsys):
+    def never(*arguments, **options):
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr("linfair.attacks.autoattack.installed", lambda: None)
+    monkeypatch.setattr("linfair.evaluate.command.evaluate", never)
+    assert main(["--model", "mynet:Net", "--attacks", "clean", "autoattack"]) == 2
+    assert "pip install linfair[eval]" in capsys.readouterr().err
+
+
+def test_autoattack_of_three_classes_is_refused_before_the_work():
+    few = DIGITS.test_images[DIGITS.test_labels < 3], DIGITS.test_labels[DIGITS.test_labels < 3]
+    with pytest.raises(ValueError, match=r"at least 4 classes, got 3|pip install"):
+        evaluate(lambda x: pytest.fail("the work began"), few, attacks=["autoattack"], progress=False)
 
 
 def test_out_is_proved_before_the_work(inside, monkeypatch, capsys):
@@ -328,6 +347,9 @@ def test_interrupted(inside, monkeypatch, capsys):
     monkeypatch.setattr("linfair.evaluate.command.evaluate", stop)
     assert main(["--model", "mynet:Net"]) == 130
     assert "interrupted; nothing is kept without --out" in capsys.readouterr().err
+    assert main(["--model", "mynet:Net", "--out", "a.json"]) == 130
+    assert "interrupted; nothing is kept yet" in capsys.readouterr().err
+    Path("a.json.partial").touch()
     assert main(["--model", "mynet:Net", "--out", "a.json"]) == 130
     assert "interrupted; the same command goes on from there" in capsys.readouterr().err
 

@@ -89,7 +89,7 @@ REDUCTIONS = {
     "domain_mixup_easy": ({}, get_method("domain_mixup_robust")),
     "domain_mixup_hard": ({}, get_method("domain_mixup_robust")),
     "absld": ({}, get_method("rslad")),
-    "fair_tat": ({}, TargetedPGDAT()),
+    "fair_tat": ({"inner": "untargeted"}, get_method("pgd_at")),
     "ard": ({"alpha": 0.0}, get_method("standard")),
 }
 
@@ -100,6 +100,11 @@ def test_neutral_weights_and_options_give_the_parent_bit_for_bit(name):
     assert ClassWeights.neutral(C).is_neutral()
     mine, theirs = train(get_method(name, **options)), train(parent)
     for a, b in zip(mine[0] + mine[1] + mine[2], theirs[0] + theirs[1] + theirs[2], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_neutral_fair_tat_is_a_targeted_pgd_at():
+    for a, b in zip(train(get_method("fair_tat"))[0], train(TargetedPGDAT())[0], strict=True):
         assert torch.equal(a, b)
 
 
@@ -236,6 +241,8 @@ def test_registry_entry_is_complete(name):
 
 
 def shown(value):
+    if isinstance(value, tuple):
+        return ", ".join(map(shown, value)) or "none"
     return value if isinstance(value, str) else f"{value:g}"
 
 
@@ -265,6 +272,8 @@ def test_docs_list_every_method_with_its_options():
         ("trades", {"beta": "6"}, TypeError, r"beta must be of type float, got '6'"),
         ("trades", {"beta": -1.0}, ValueError, r"beta must be >= 0"),
         ("domain_mixup_robust", {"lam": 1.5}, ValueError, r"lam must lie in \[0, 1\]"),
+        ("domain_mixup_robust", {"lam_by_class": (0.5, 1.5)}, ValueError, r"lam must lie in \[0, 1\]"),
+        ("domain_mixup_robust", {"lam_by_class": 0.5}, TypeError, r"lam_by_class must be of type tuple"),
         ("domain_mixup_beta", {"a": 0.0}, ValueError, r"a must be > 0"),
         ("domain_mixup_mway", {"m": 0}, ValueError, r"m must be at least 1"),
         ("domain_mixup_easy", {"lam": 2.0}, ValueError, r"lam must lie in"),
@@ -273,6 +282,7 @@ def test_docs_list_every_method_with_its_options():
         ("dafa_trades", {"beta": -6.0}, ValueError, r"beta must be >= 0"),
         ("dafa_pgd", {"strength": -1.0}, ValueError, r"strength must be >= 0"),
         ("dafa_pgd", {"warmup": 2.0}, ValueError, r"warmup must lie in"),
+        ("fair_tat", {"inner": "both"}, ValueError, r"inner must be one of targeted, untargeted, got 'both'"),
         ("fair_tat", {"base": -1.0}, ValueError, r"base must be >= 0"),
         ("ard", {"alpha": 2.0}, ValueError, r"alpha must lie in"),
         ("ard", {"temperature": 0.0}, ValueError, r"temperature must be > 0"),

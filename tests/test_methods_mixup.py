@@ -114,6 +114,22 @@ def test_only_chosen_classes_mix():
         assert (mixed[~stays] != x[~stays]).flatten(1).any(1).all()
 
 
+def test_every_class_may_have_a_lambda_of_its_own():
+    """A class at 1 stays bit for bit, one at 1/2 is mixed as it would be alone."""
+    y, x = labels(), torch.rand(200, 3, 4, 4, generator=generator())
+    threat = Threat(0.1, 0.1, 1)
+
+    def mixed(**options):
+        ctx = Context(torch.relu, torch.relu, None, threat, generator(), 0, 1, 5)
+        return get_method("domain_mixup_robust", **options).transform(x, y, ClassWeights.neutral(5), ctx)
+
+    found = mixed(lam_by_class=(1.0, 0.5, 0.3, 1.0, 0.5))
+    for k, lam in enumerate((1.0, 0.5, 0.3, 1.0, 0.5)):
+        assert torch.equal(found[y == k], mixed(lam=lam)[y == k])
+    with pytest.raises(ValueError, match=r"lam_by_class must hold one number a class, 5, got 2"):
+        mixed(lam_by_class=(0.5, 0.5))
+
+
 def test_lambda_one_is_the_batch_itself():
     y, x = labels(), torch.rand(200, 3, 4, 4, generator=generator())
     g = generator()

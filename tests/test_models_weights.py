@@ -24,6 +24,7 @@ def test_weights_return(name, tmp_path):
         lambda w: w,
         lambda w: {"state_dict": w, "epoch": 3},
         lambda w: {"model_state_dict": {f"module.{k}": v for k, v in w.items()}},
+        lambda w: {"n_averaged": torch.tensor(7), **{f"module.{k}": v for k, v in w.items()}},
         lambda w: {"model": {f"module._orig_mod.{k}": v for k, v in w.items()}},
     ],
 )

@@ -185,16 +185,37 @@ def test_the_best_epoch_is_kept(select, monkeypatch, tmp_path):
     robust = [[0.1, 0.1], [0.5, 0.5], [0.2, 0.9], [0.5, 0.5], [0.3, 0.3]]
     weights = []
 
-    def scripted(model, *args):
+    def scripted(model, *args, **options):
         weights.append({k: v.clone() for k, v in model.state_dict().items()})
         return [1.0, 1.0], robust[len(weights) - 1]
 
     monkeypatch.setattr("linfair.train.run.class_accuracies", scripted)
     result = fit(replace(CONFIG, epochs=5, select=select), digits(160), folder=tmp_path, progress=False)
     best = {"average": 3, "average+worst": 4, "last": 5}[select]
-    assert saved(tmp_path)["best"]["epoch"] == best
+    assert saved(tmp_path)["best"]["epoch"] == result.selected == best
     assert same_tensors(result.model.state_dict(), weights[best - 1])
     assert not same_tensors(weights[0], weights[1])
+
+
+def test_epochs_before_the_rule_steers_are_not_chosen(monkeypatch):
+    """The first epoch is the best, but DAFA steers from the third of four on: what came before is PGD-AT."""
+    robust = iter([[0.9, 0.9], [0.8, 0.8], [0.5, 0.6], [0.4, 0.4]] * 2)
+    monkeypatch.setattr("linfair.train.run.class_accuracies", lambda *a, **k: ([1.0, 1.0], next(robust)))
+    config = replace(CONFIG, epochs=4, method="dafa_pgd", options={"warmup": 0.5})
+    result = fit(config, digits(160), progress=False)
+    assert result.selected == 3
+    assert result.history[2]["weights"]
+    assert not result.history[1]["weights"]
+    assert fit(replace(config, method="pgd_at", options={}), digits(160), progress=False).selected == 1
+
+
+def test_validation_takes_no_more_images_at_a_time_than_training(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(validation, "pgd", lambda model, x, *a, **k: sizes.append(len(x)) or x)
+    run = Run(replace(CONFIG, validation=0.2, batch_size=64), digits(), torch.device("cpu"), None)
+    run._record()
+    assert max(sizes) == 64
+    assert sum(sizes) == len(run.validation)
 
 
 def test_scores():

@@ -6,6 +6,7 @@
 :func:`parse_budget`     "8/255" as a number
 :func:`sample_targets`   target classes drawn from class priors
 :func:`lent`             a model in eval mode for a while, given back as it was
+:func:`no_memory`        whether an error means that memory ran out
 :func:`exact_float32`    no TF32, and no timing of algorithms, while something is measured
 :func:`robust_flags`     one flag an image: still classified correctly under an attack; resumes after a kill
 :data:`ATTACKS`          the attacks of an evaluation by name; :class:`Attack`, :func:`get_attack`
@@ -22,6 +23,7 @@ from linfair.attacks._exact import exact_float32
 from linfair.attacks._flags import robust_flags
 from linfair.attacks._losses import LOSSES, sample_targets
 from linfair.attacks._modes import lent
+from linfair.attacks._no_memory import no_memory
 from linfair.attacks._pgd import misclassified, pgd
 from linfair.attacks.corruptions import CORRUPTIONS, corrupt
 from linfair.attacks.suite import ATTACKS, Attack, get_attack
@@ -37,6 +39,7 @@ __all__ = [
     "get_attack",
     "lent",
     "misclassified",
+    "no_memory",
     "parse_budget",
     "pgd",
     "robust_flags",

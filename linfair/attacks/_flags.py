@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -20,6 +20,7 @@ from linfair.attacks._budgets import parse_budget
 from linfair.attacks._exact import exact_float32
 from linfair.attacks._memory import Images, Memory
 from linfair.attacks._modes import lent
+from linfair.attacks._no_memory import no_memory
 from linfair.attacks._pgd import Model, pgd
 from linfair.attacks.autoattack import run_component
 from linfair.attacks.corruptions import corrupt
@@ -44,6 +45,7 @@ def robust_flags(
     levels: int = 255,
     search_model: Model | None = None,
     state: str | Path | None = None,
+    before_batch: Callable[[], None] | None = None,
     progress: bool = True,
 ) -> np.ndarray:
     """One flag an image, [N] bool: True where the model still classifies it correctly.
@@ -55,7 +57,7 @@ def robust_flags(
     Args:
         model: images [n, ...] in [0, 1] -> logits [n, C]; a module is evaluated in eval mode and left as it was.
         images: [N, ...], uint8 ``0..levels`` or floats in [0, 1], on any device: batches are moved.
-        labels: [N], true classes.
+        labels: [N], true classes, 0..C-1.
         attack: a name of ATTACKS, or an :class:`Attack`.
         eps, norm: the threat of attacks that have none of their own; eps in pixel units or text as "8/255".
         batch_size: images at a time.
@@ -67,11 +69,13 @@ def robust_flags(
         state: a file for finished batches: a run that was killed resumes from it, one that had finished returns at
             once. It serves all attacks on one model and data, and forgets what belongs to other weights, other images,
             or a model that answers the first images differently.
+        before_batch: called before a batch, or a component of AutoAttack on one, is begun. What it raises ends the
+            evaluation; finished batches are in ``state``.
         progress: a progress bar on a terminal.
 
     Raises:
-        TypeError, ValueError: images or labels that do not fit, an unknown attack, NaN logits (in weights that have
-            diverged) or a NaN gradient, which would be neither robust nor broken.
+        TypeError, ValueError: images or labels that do not fit each other or the logits, an unknown attack, NaN logits
+            (in weights that have diverged) or a NaN gradient, which would be neither robust nor broken.
         ImportError: AutoAttack without its package.
         MemoryError: a batch that does not fit the device, with the size to try.
     """
@@ -84,7 +88,7 @@ def robust_flags(
     asked = {"threat": threat, "seed": seed, "batch": size, "search": _kind(search_model)}
     with exact_float32(), lent(model), lent(search_model):
         memory = None if state is None else Memory(Path(state), model, data)
-        run = _Run(model, search_model or model, data, seed, memory)
+        run = _Run(model, search_model or model, data, seed, memory, before_batch)
         places = np.arange(len(data))
         if spec.kind not in ("clean", "corruption"):
             places = np.concatenate([kept for _, kept in run.batches(get_attack("clean"), places, {"batch": size})])
@@ -104,6 +108,7 @@ class _Run:
     data: Images
     seed: int
     memory: Memory | None
+    before_batch: Callable[[], None] | None
 
     def batches(self, spec: Attack, places: np.ndarray, asked: dict[str, Any]) -> Iterator[tuple[int, np.ndarray]]:
         """(images seen, places still correct) for each batch of ``places``, part after part of the attack."""
@@ -114,6 +119,8 @@ class _Run:
                 cell = {"attack": spec.name, "options": spec.options, **asked, "part": part, "first": first}
                 known = None if self.memory is None else self.memory.get(cell, len(kept))
                 if known is None:
+                    if self.before_batch is not None:
+                        self.before_batch()
                     began = time.perf_counter()
                     known = self._correct(spec, part, threat, kept, first)
                     if self.memory is not None:
@@ -139,7 +146,9 @@ class _Run:
                 right = self._pgd(spec.options, x, y, *threat, seed)
             else:
                 right = self._autoattack(part, x, y, *threat, seed)
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not no_memory(error):
+                raise
             raise MemoryError(
                 f"batch_size must fit the memory of {x.device}, got {len(x)} images; pass {max(len(x) // 2, 1)}"
             ) from None
@@ -180,9 +189,13 @@ class _Run:
 
 
 def predicts(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    """argmax_j f_j(x) = y, [N] bool. Raises ValueError for NaN logits."""
+    """argmax_j f_j(x) = y, [N] bool. Raises ValueError for NaN logits and for labels that no logit belongs to."""
     with torch.no_grad():
         logits = model(x)
+    if len(y) and int(y.max()) >= logits.shape[1]:
+        raise ValueError(
+            f"labels must lie in 0..{logits.shape[1] - 1}, one for each logit, got {int(y.max())}; do they begin at 1?"
+        )
     if logits.isnan().any():
         count = int(logits.isnan().any(1).sum())
         raise ValueError(f"logits must be numbers, got NaN for {count} of {len(x)} images; have the weights diverged?")

@@ -85,7 +85,7 @@ class Memory:
         if not len(data):
             return
         with torch.no_grad():
-            logits = model(data.batch(np.arange(min(len(data), PROBE)))[0]).double().cpu().flatten()
+            logits = model(data.batch(np.arange(min(len(data), PROBE)))[0]).cpu().double().flatten()
         entry = self._lines.get("answers")
         before = torch.tensor(entry["rows"][0]["logits"] if entry else [], dtype=torch.float64)
         same = before.shape == logits.shape and (before - logits).abs().max() <= 1e-3 * before.abs().max()

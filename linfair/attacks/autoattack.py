@@ -14,6 +14,8 @@ from linfair.runs import version
 
 COMPONENTS = ("apgd-ce", "apgd-t", "fab-t", "square")
 """The standard version, in its order."""
+MIN_CLASSES = 4
+"""The targeted loss takes the four largest logits."""
 NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
 
@@ -40,8 +42,7 @@ def run_component(
         return x
     with torch.no_grad():
         classes = model(x[:1]).shape[1]
-    if classes < 4:
-        raise ValueError(f"AutoAttack needs at least 4 classes, got {classes}; evaluate with pgd20 and cw20 instead")
+    enough(classes)
     attack, options = _package(model, eps, NORMS[norm], seed, x.device)
     attack.attacks_to_run = [component]
     for part in (attack.apgd_targeted, attack.fab):
@@ -55,6 +56,21 @@ def installed() -> str | None:
     """The package that runs, with its version if it tells one; None without."""
     name = next((name for name in ("pyautoattack", "autoattack") if find_spec(name) is not None), None)
     return name and f"{name} {version(name) or ''}".strip()
+
+
+def require(n_classes: int) -> None:
+    """Raises ImportError without a package that runs AutoAttack, ValueError for fewer classes than it can attack."""
+    if installed() is None:
+        raise ImportError("AutoAttack needs the package pyautoattack, got none installed; pip install linfair[eval]")
+    enough(n_classes)
+
+
+def enough(n_classes: int) -> None:
+    """Raises ValueError for fewer classes than AutoAttack can attack."""
+    if n_classes < MIN_CLASSES:
+        raise ValueError(
+            f"AutoAttack needs at least {MIN_CLASSES} classes, got {n_classes}; evaluate with pgd20 and cw20 instead"
+        )
 
 
 def _package(model: Any, eps: float, norm: str, seed: int, device: torch.device) -> tuple[Any, str]:

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from linfair.attacks import no_memory
 from linfair.evaluate.images import Images
 from linfair.evaluate.plugged import EvaluationError, reason
-
-MEMORY = (torch.OutOfMemoryError, MemoryError)
 
 
 def clean_flags(
@@ -35,7 +34,7 @@ def clean_flags(
             raise EvaluationError(
                 f"logits must be numbers, got NaN for {len(bad)} images, the first {where}; have the weights diverged?"
             )
-        probable = probable and bool((logits >= 0).all() and ((logits.double().sum(1) - 1).abs() < 1e-3).all())
+        probable = probable and bool((logits >= 0).all() and ((logits.float().sum(1) - 1).abs() < 1e-3).all())
         flags[part] = logits.argmax(1).cpu().numpy() == images.labels[part]
         bar.update(len(logits))
     bar.close()
@@ -47,15 +46,14 @@ def answer(model: Callable[[Tensor], Tensor], x: Tensor, n_classes: int) -> Tens
     try:
         with torch.no_grad():
             logits = model(x)
-    except MEMORY:
-        raise
     except Exception as error:  # the user's model can raise anything
-        if _is_memory(error):
+        if no_memory(error):
             raise
         shape = ", ".join(map(str, x.shape[1:]))
+        elsewhere = "same device" in str(error) and not isinstance(model, nn.Module)
+        remedy = "pass the --device that its weights are on" if elsewhere else "is it a model for these data?"
         raise EvaluationError(
-            f"model must take images [n, {shape}] on {x.device.type}, got {reason(error)}; "
-            "is it a model for these data?"
+            f"model must take images [n, {shape}] on {x.device.type}, got {reason(error)}; {remedy}"
         ) from error
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         got = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
@@ -115,7 +113,7 @@ def explained(batch_size: int) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not _is_memory(error):
+        if not no_memory(error):
             if not any(word in str(error) for word in ("grad", "differentiated", "derivative")):
                 raise
             raise EvaluationError(
@@ -127,7 +125,3 @@ def explained(batch_size: int) -> Iterator[None]:
         raise EvaluationError(
             f"batch_size must fit into memory, got {batch_size} and {reason(error)}; try {max(1, batch_size // 2)}"
         ) from error
-
-
-def _is_memory(error: BaseException) -> bool:
-    return isinstance(error, MEMORY) or "DefaultCPUAllocator: " in str(error)

@@ -16,6 +16,7 @@ import torch
 from linfair import runs
 from linfair.attacks import ATTACKS
 from linfair.data.catalogue import load_images
+from linfair.evaluate.answers import explained, usable
 from linfair.evaluate.images import select
 from linfair.evaluate.plugged import EvaluationError, plug
 from linfair.evaluate.record import Evaluation
@@ -93,8 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"linfair evaluate: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = options is not None and options.out
-        what = "the same command goes on from there" if kept else "nothing is kept without --out FILE"
+        if options is None or not options.out:
+            what = "nothing is kept without --out FILE"
+        elif _state(options.out).exists():
+            what = "the same command goes on from there"
+        else:
+            what = "nothing is kept yet; of a function, which has no weights to tell it by, nothing ever is"
         print(f"linfair evaluate: interrupted; {what}", file=sys.stderr)
         return 130
     show(found, options)
@@ -116,12 +121,15 @@ def run(options: argparse.Namespace) -> Evaluation:
     plugged = plug(options.model, options.weights, images.n_classes, (channels, height, width))
     module = plugged.model if isinstance(plugged.model, torch.nn.Module) else None
     device = options.device or ("cuda" if module is not None and torch.cuda.is_available() else None)
+    if device is not None:
+        usable(device)
     search = None
     if options.search != "float32":
         if module is None:
             raise EvaluationError(f"--search {options.search} needs a torch module, got a function; drop --search")
-        search = attack_copy(module.to(device or "cpu"), dtype=getattr(torch, options.search))
-    state = options.out.with_name(f"{options.out.name}.partial") if options.out and module is not None else None
+        with explained(options.batch_size):
+            search = attack_copy(module.to(device or "cpu"), dtype=getattr(torch, options.search))
+    state = _state(options.out) if options.out and module is not None else None
     found = evaluate(
         plugged,
         images,
@@ -139,6 +147,11 @@ def run(options: argparse.Namespace) -> Evaluation:
     if state:
         state.unlink(missing_ok=True)
     return found
+
+
+def _state(out: Path) -> Path:
+    """Where finished batches are while an evaluation runs."""
+    return out.with_name(f"{out.name}.partial")
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from linfair import runs
 from linfair.attacks import ATTACKS, exact_float32, parse_budget, robust_flags
-from linfair.attacks.autoattack import installed
+from linfair.attacks.autoattack import MIN_CLASSES, installed, require
 from linfair.data import Dataset
 from linfair.evaluate.answers import clean_flags, explained, on_device
 from linfair.evaluate.images import Images, select
@@ -63,7 +63,7 @@ def evaluate(
     """
     plugged = model if isinstance(model, Plugged) else Plugged(model, _name(model))
     images = data if isinstance(data, Images) else select(data, n=n, seed=seed)
-    check_attacks(attacks)
+    check_attacks(attacks, images.n_classes)
     net, norm, radius = plugged.model, get_norm(norm).name, check_budget(norm, eps)
     flags: dict[str, np.ndarray] = {}
     about: dict[str, dict[str, Any]] = {}
@@ -90,14 +90,16 @@ def evaluate(
     return Evaluation(plugged.about(), *parts)
 
 
-def check_attacks(attacks: Sequence[str]) -> None:
-    """Refuses names of no attack, before any work."""
+def check_attacks(attacks: Sequence[str], n_classes: int = MIN_CLASSES) -> None:
+    """Refuses, before any work, names of no attack and AutoAttack without its package or for too few classes."""
     if not attacks:
         raise ValueError("attacks must name at least one, got none; pass clean, say")
     for unknown in [name for name in attacks if name not in ATTACKS]:
         near = difflib.get_close_matches(unknown, ATTACKS)
         remedy = f"did you mean {' or '.join(near)}?" if near else "linfair evaluate --list shows them all"
         raise ValueError(f"attacks must be names of ATTACKS, got '{unknown}'; {remedy}")
+    if any(ATTACKS[name].kind == "autoattack" for name in attacks):
+        require(n_classes)
 
 
 def check_budget(norm: str, eps: float | str, name: str = "eps") -> float:

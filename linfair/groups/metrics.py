@@ -119,7 +119,7 @@ def attacked(reach: Reach, y: ArrayLike, a: ArrayLike) -> dict[str, float]:
     fairness_robustness                          share of the predictions that this attack leaves as they are
     worst_DI, worst_EOd, worst_soft_DI, \\_EOd    the largest that any attack attains: DI over the two orientations,
                                                  EOd over those of each label
-    worst_accuracy                               the lower of the two orientations of the attack on DI
+    worst_di_attack_accuracy                     the lower of the two orientations of the attack on DI
     ===========================================  ==================================================================
 
     The orientation ``+``: group 1 up and group 0 down; the other is its reverse. |gap| is largest at one of the two,
@@ -149,7 +149,7 @@ def attacked(reach: Reach, y: ArrayLike, a: ArrayLike) -> dict[str, float]:
         "worst_EOd": _worst_eod(ends, y, a),
         "worst_soft_DI": max(di(end, a) for end in soft_ends),
         "worst_soft_EOd": _worst_eod(soft_ends, y, a),
-        "worst_accuracy": float(min((end == y).mean() for end in ends)),
+        "worst_di_attack_accuracy": float(min((end == y).mean() for end in ends)),
     }
 
 

@@ -14,7 +14,9 @@ FORMAT = "linfair-weights-1"
 NESTED = ("state_dict", "model_state_dict", "model")
 """Where checkpoints of other projects keep the weights."""
 PREFIXES = ("module.", "_orig_mod.")
-"""What torch's wrappers for several devices and for compiled modules put before every name."""
+"""What torch's wrappers for several devices, for averages and for compiled modules put before every name."""
+AVERAGED = "n_averaged"
+"""The counter of torch's AveragedModel, which is no weight."""
 
 
 def save_weights(model: nn.Module, path: str | Path, /, **meta: Any) -> Path:
@@ -85,6 +87,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(f"weights must be a state dict of tensors, got {path} with other values; save the state dict")
     weights = dict(content)
+    weights.pop(AVERAGED, None)
     for prefix in PREFIXES:
         if weights and all(name.startswith(prefix) for name in weights):
             weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}

@@ -49,7 +49,8 @@ class TrainConfig:
         validation: share of the training images held out to choose the checkpoint on, the same for every seed.
         validation_steps: PGD steps on it, of length eps / 4; 0 measures clean accuracy only.
         select: keep the weights of the epoch with the best validation "average" or "average+worst" class, robust where
-            the method attacks and validation does, else clean; or of the "last" epoch.
+            the method attacks and validation does, else clean; or of the "last" epoch. Once a rule steers, epochs
+            before it are no longer chosen: their weights are the parent's.
         clip: largest gradient norm; 0 for none.
     """
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from linfair.attacks import no_memory
 from linfair.data import Dataset
 from linfair.models import save_weights
 from linfair.train.checkpoint import Store, weights_fingerprint
@@ -23,8 +24,6 @@ from linfair.train.state import ClassState, ClassWeights
 
 CHECKPOINT_SECONDS = 60.0
 """Time between checkpoints inside an epoch."""
-NO_MEMORY = ("DefaultCPUAllocator", "STATUS_ALLOC_FAILED")
-"""How errors of torch name it that have no class of their own: on the CPU, and in cuBLAS and cuDNN."""
 CHECK_EVERY = 50
 """Steps between looks at the losses on an accelerator, where a look waits for the device; the CPU looks at each."""
 
@@ -35,6 +34,7 @@ class FitResult:
 
     Args:
         model: the selected weights (of the average, if on), float32, in evaluation mode; of an unfinished run, so far.
+        selected: the epoch of these weights, counted from 1; 0 before there is one.
         history: one row an epoch, as in ``log.jsonl``; ``epoch`` counts from 1, accuracies are lists over the classes,
             None where nobody measured; ``weights`` holds the fields of ClassWeights that were not neutral.
         weights: what the rule would steer next.
@@ -44,6 +44,7 @@ class FitResult:
     """
 
     model: nn.Module = field(repr=False)
+    selected: int
     history: list[dict[str, Any]] = field(repr=False)
     weights: ClassWeights = field(repr=False)
     state: ClassState = field(repr=False)
@@ -70,7 +71,8 @@ def fit(
         device: "cpu", "cuda", ...; images stay there as uint8.
         folder: keeps ``checkpoint.pt`` (every epoch and minute), ``log.jsonl`` and, at the end, ``model.pt``. A run
             that finds its checkpoint goes on from there; on the CPU, with the same number of threads, to the same bits.
-        teacher: for distillation: a module, or a callable from images to logits.
+        teacher: for distillation: a module, or a callable from images to logits. A module's weights are part of what a
+            checkpoint belongs to; one callable cannot be told from another, so give each a folder of its own.
         progress: a bar an epoch, where somebody looks at a terminal.
         stop_after: seconds, at least one step: then write a checkpoint and return with ``finished=False``.
 
@@ -130,7 +132,7 @@ def _result(run: Run, store: Store, *, finished: bool) -> FitResult:
     if finished and store.folder is not None:
         path = store.folder / "model.pt"
         save_weights(model, path, epoch=run.best["epoch"], config=store.identity)
-    return FitResult(model, run.history, run.weights, run.state, finished, path)
+    return FitResult(model, run.best["epoch"], run.history, run.weights, run.state, finished, path)
 
 
 def _bar(run: Run, progress: bool) -> tqdm:
@@ -150,8 +152,7 @@ def _memory(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not known and not any(name in str(error) for name in NO_MEMORY):
+        if not no_memory(error):
             raise
         raise TrainingError(
             f"batch_size must fit into memory, got {config.batch_size}, which does not; "

@@ -22,10 +22,14 @@ from linfair.train.methods import get_method
 from linfair.train.network import Autocast, Target, compiled, frozen_teacher, new_model
 from linfair.train.schedule import learning_rate
 from linfair.train.state import ClassState, ClassWeights
-from linfair.train.validation import class_accuracies, plain, selection_score
+from linfair.train.validation import BATCH, class_accuracies, plain, selection_score
 
 SPLIT_SEED = 0
 """The validation part is the same for every run on a data set: a teacher has not trained on its student's."""
+
+
+NOTHING: dict[str, Any] = {"epoch": 0, "score": -math.inf, "model": None}
+"""The best epoch before there is one."""
 
 
 class Run:
@@ -74,7 +78,7 @@ class Run:
         self.epoch = self.step = self.checked = 0
         self.seconds = 0.0
         self.history: list[dict[str, Any]] = []
-        self.best: dict[str, Any] = {"epoch": 0, "score": -math.inf, "model": None}
+        self.best = NOTHING
 
     @property
     def averaged(self) -> torch.nn.Module:
@@ -150,6 +154,7 @@ class Run:
             self.threat,
             config.validation_steps,
             seed,
+            batch_size=min(config.batch_size, BATCH),
         )
         self.model.train()
         attacked = bool(self.state.robust_n.any()) and any(a is not None for a in robust)
@@ -179,7 +184,7 @@ class Run:
             }
 
     def _steer(self) -> None:
-        """The method's rule for the next epoch."""
+        """The rule for the next epoch. Once it steers, the checkpoint is chosen among the epochs that follow."""
         weights = self.method.rule(self.state, self.weights, self.epoch, self.config.epochs).to(self.device)
         for name, value in weights.state_dict().items():
             if not bool(value.isfinite().all()):
@@ -187,6 +192,8 @@ class Run:
                     f"the rule of {self.config.method!r} must give finite weights, got {name} = {value.tolist()} "
                     f"after epoch {self.epoch + 1}; it divides by a class it has not seen"
                 )
+        if self.epoch + 1 < self.config.epochs and self.weights.is_neutral() and not weights.is_neutral():
+            self.best = NOTHING
         self.weights = weights
 
     def state_dict(self) -> dict[str, Any]:

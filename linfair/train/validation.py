@@ -14,12 +14,21 @@ from linfair.train.context import Network, Threat
 from linfair.train.state import ClassState
 
 BATCH = 500
+"""Images at a time, or as many as are trained on: where those fit, so do these."""
 Accuracies = list[float | None]
 """One a class; None for a class nobody measured, as JSON has it."""
 
 
 def class_accuracies(
-    model: nn.Module, attacked: Network, images: Images, n_classes: int, threat: Threat, steps: int, seed: int
+    model: nn.Module,
+    attacked: Network,
+    images: Images,
+    n_classes: int,
+    threat: Threat,
+    steps: int,
+    seed: int,
+    *,
+    batch_size: int = BATCH,
 ) -> tuple[Accuracies, Accuracies]:
     """Clean and PGD accuracy of every class. ``model``, left in evaluation mode, judges in float32.
 
@@ -33,8 +42,8 @@ def class_accuracies(
     generator = torch.Generator(device)
     generator.manual_seed(seed)
     model.eval()
-    for start in range(0, len(images), BATCH):
-        x, y = images.batch(start, start + BATCH)
+    for start in range(0, len(images), batch_size):
+        x, y = images.batch(start, start + batch_size)
         worst = None
         if steps and threat.eps:
             budget = {"eps": threat.eps, "step": threat.eps / 4.0, "norm": threat.norm}

@@ -24,14 +24,26 @@ from linfair.train.state import ClassState, ClassWeights
 
 @dataclass(frozen=True)
 class _FixedLambda(Method):
+    """Args: lam: of every class; lam_by_class: (lam_0, ..., lam_{C-1}) in its place, () for none."""
+
     lam: float = 0.5
+    lam_by_class: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        as_share("lam", self.lam)
+        for lam in (self.lam, *self.lam_by_class):
+            as_share("lam", lam)
 
     def transform(self, x: Tensor, y: Tensor, weights: ClassWeights, ctx: Context) -> Tensor:
-        return mix_pairs(x, y, self.lam, classes=weights.mix, generator=ctx.generator)
+        lam: Tensor | float = self.lam
+        if self.lam_by_class:
+            if len(self.lam_by_class) != ctx.n_classes:
+                raise ValueError(
+                    f"lam_by_class must hold one number a class, {ctx.n_classes}, got {len(self.lam_by_class)}; "
+                    "pass one each, or lam for all"
+                )
+            lam = torch.tensor(self.lam_by_class, device=x.device)[y]
+        return mix_pairs(x, y, lam, classes=weights.mix, generator=ctx.generator)
 
 
 @dataclass(frozen=True)

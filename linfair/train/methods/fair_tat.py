@@ -14,6 +14,8 @@ from linfair.train.methods.method import float32
 from linfair.train.methods.pgd_at import PGDAT
 from linfair.train.state import ClassState, ClassWeights
 
+INNER = ("targeted", "untargeted")
+
 
 def target_prior(confusion: Tensor, sharpness: float) -> Tensor:
     """Prior of the targets [C, C], row: true class, from counts [C, C] (row: true, column: predicted under attack).
@@ -33,20 +35,30 @@ class FairTAT(PGDAT):
 
     After every epoch: the prior of the targets from the errors, and margins ``base + t_y`` from the robust training
     accuracy t_y. The step keeps its length. Neutral weights are a targeted PGD-AT with uniform targets.
+
+    Args:
+        base: margin of a class without any robust accuracy.
+        sharpness: of the prior; 0 for uniform targets.
+        inner: "targeted", or "untargeted" for the margins alone: then neutral weights are PGD-AT.
     """
 
     name: ClassVar[str] = "fair_tat"
     parent: ClassVar[str] = "pgd_at"
-    RELEASE: ClassVar[dict[str, Any]] = {"base": 0.5, "sharpness": 2.0}
+    RELEASE: ClassVar[dict[str, Any]] = {"base": 0.5, "sharpness": 2.0, "inner": "targeted"}
     base: float = 0.5
     sharpness: float = 2.0
+    inner: str = "targeted"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for field in ("base", "sharpness"):
             as_positive(field, as_array(field, getattr(self, field), shape=()), strict=False)
+        if self.inner not in INNER:
+            raise ValueError(f"inner must be one of {', '.join(INNER)}, got {self.inner!r}; pick one of them")
 
     def attack(self, x: Tensor, y: Tensor, weights: ClassWeights, ctx: Context) -> Tensor:
+        if self.inner == "untargeted":
+            return ctx.pgd(x, y, weights)
         return ctx.pgd(x, y, weights, target_prior=weights.target_prior)
 
     def rule(self, state: ClassState, weights: ClassWeights, epoch: int, epochs: int) -> ClassWeights:
