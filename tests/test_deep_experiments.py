@@ -235,13 +235,27 @@ def test_a_run_of_another_process_is_left_alone(tmp_path, monkeypatch):
     assert bench.rest() == ["pgd_at-s0"]
 
 
-def test_a_failed_run_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+def test_the_clock_leaves_a_batch_that_would_not_be_finished(tmp_path, monkeypatch):
+    bench = bench_in(tmp_path, monkeypatch)
+    bench.deadline = _deep_bench.time.time() + 60.0
+    clock = _deep_train.Clock(bench, 0.0)
+    clock()  # nothing is known of the first batch
+    clock.longest = 61.0
+    with pytest.raises(_deep_bench.OutOfTime):
+        clock()
+    with pytest.raises(_deep_bench.OutOfTime):
+        _deep_train.Clock(bench, _deep_train.SLOW["autoattack"])()
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, ImportError, MemoryError])
+def test_a_failed_run_does_not_stop_the_others(kind, tmp_path, monkeypatch, capsys):
+    error = kind("the loss must be finite,\ngot nan")
     bench = bench_in(tmp_path, monkeypatch)
     good = _deep_train.finish
 
     def finish(bench, run):
         if run.method == "pgd_at":
-            raise RuntimeError("the loss must be finite,\ngot nan")
+            raise error
         good(bench, run)
 
     monkeypatch.setattr(_deep_train, "finish", finish)
@@ -466,7 +480,7 @@ def test_gains_are_paired_differences_to_the_parent():
     assert row["gain_disparity"] == pytest.approx(-0.4)
     assert 0.1 < row["gain_worst_low"] < 0.2 < row["gain_worst_high"] < 0.3
     (shown,) = _classwise_rows.summary([_classwise_rows.row_of(run) | row])
-    assert "| DAFA (PGD) - PGD-AT | +20.0 [" in _classwise_table.gain_table([shown])
+    assert "| DAFA (PGD) - PGD-AT | 0 | +20.0 [" in _classwise_table.gain_table([shown])
 
 
 def test_neighbours_rank_by_clean_similarity():

@@ -249,7 +249,7 @@ def test_without_validation_the_last_weights_come_back():
 def test_validation_attacks_the_weights_it_judges(monkeypatch):
     gaps = []
 
-    def compare(model, attacked, images, *args):
+    def compare(model, attacked, images, *args, **options):
         x = images.batch(0, 50)[0]
         gaps.append((attacked(x) - model.eval()(x)).abs().max().item())
         return [1.0], [1.0]
