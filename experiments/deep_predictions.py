@@ -30,6 +30,8 @@ from linfair.data import Dataset
 from linfair.runs import Row
 
 APPLY = ("weights", "margins", "both")
+MIXED = {"easy": -1, "hard": 1}
+"""Which classes mix -> predicted change of the disparity."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +130,16 @@ def bench(cfg: Config, options: DeepOptions, data: Dataset, stem: Path) -> Bench
 
 
 def cells(cfg: Config, bench: Bench) -> list[Row]:
-    """One a seed and prediction, of (a) one a radius."""
+    """One a seed and prediction, of (a) one a radius, of (b) one for each choice of classes."""
     found: list[Row] = []
     for seed in cfg.seeds:
         for part in cfg.parts:
-            radii = Plan(cfg, bench.data, seed).setting("radii") if part == "a" else (None,)
-            found += [{"part": part, "seed": seed, **({"eps": eps} if eps else {})} for eps in radii]
+            pieces: list[Row] = [{}]
+            if part == "a":
+                pieces = [{"eps": eps} for eps in Plan(cfg, bench.data, seed).setting("radii")]
+            elif part == "b":
+                pieces = [{"mixed": kind} for kind in MIXED]
+            found += [{"part": part, "seed": seed, **piece} for piece in pieces]
     return found
 
 
@@ -156,10 +162,9 @@ def compute(cell: Row, cfg: Config, bench: Bench) -> list[Row]:
             for row in margin_rows(bench.result(r), bench.result(parent), labels, apply, cell["eps"], seed)
         ]
     elif part == "b":
-        base = plan.of("pgd_at")
+        kind, base = cell["mixed"], plan.of("pgd_at")
         rows = [
-            change(f"mix {kind} classes", "PGD-AT", quantity, sign * way, plan.of(f"domain_mixup_{kind}"), base)
-            for kind, sign in (("easy", -1), ("hard", 1))
+            change(f"mix {kind} classes", "PGD-AT", quantity, MIXED[kind] * way, plan.of(f"domain_mixup_{kind}"), base)
             for quantity, way in (("disparity", 1), ("worst class", -1))
         ]
     elif part == "c":
