@@ -147,11 +147,14 @@ def compute(cell: Row, cfg: Config, bench: Bench) -> list[Row]:
     """Rows of one prediction from the records of its runs."""
     seed, part = cell["seed"], cell["part"]
     plan, labels = Plan(cfg, bench.data, seed), bench.data.test_labels
-    eps = bench.recipe.train.eps
+    eps, needs = bench.recipe.train.eps, plan.measures(part)
+
+    def result(r: Run) -> dict[str, Any]:
+        return bench.result(r, lambda r, _: tuple(needs[r]))
 
     def change(title: str, base: str, quantity: str, sign: int, a: Run, b: Run, weak: str | None = None) -> Row:
         key = Measure("pgd20", eps=weak).key
-        records = bench.result(a), bench.result(b)
+        records = result(a), result(b)
         return change_row(part, title, base, quantity, sign, weak or eps, *records, key, labels, seed)
 
     if part == "a":
@@ -159,7 +162,7 @@ def compute(cell: Row, cfg: Config, bench: Bench) -> list[Row]:
         rows = [
             row
             for apply, r in dafa.items()
-            for row in margin_rows(bench.result(r), bench.result(parent), labels, apply, cell["eps"], seed)
+            for row in margin_rows(result(r), result(parent), labels, apply, cell["eps"], seed)
         ]
     elif part == "b":
         kind, base = cell["mixed"], plan.of("pgd_at")
@@ -178,11 +181,11 @@ def compute(cell: Row, cfg: Config, bench: Bench) -> list[Row]:
         runs = plan.of("domain_mixup_natural"), plan.of("standard")
         rows = [change("mixup, no attack", "standard", "disparity", 1, *runs, weak=plan.setting("weak"))]
     else:
-        S = np.array(bench.result(plan.of("pgd_at"))["measurements"]["matrices"]["clean_softmax"])
+        S = np.array(result(plan.of("pgd_at"))["measurements"]["matrices"]["clean_softmax"])
         pairs = plan.pairs()
         shared = np.array([(S[r.classes] + S[r.classes[::-1]]) / 2 for r in pairs])
         rows = pair_rows(
-            [bench.result(r) for r in pairs],
+            [result(r) for r in pairs],
             [restrict(bench.data, r.classes).test_labels for r in pairs],
             shared,
             eps,
