@@ -27,7 +27,8 @@ def plot(rows: list[Row], label: str) -> Any:
     figure, axes = plotting.subplots(1, len(shown), **size, squeeze=False, width_ratios=widths)
     for ax, (draw, part), name in zip(axes.flat, shown, "abc", strict=False):
         draw(ax, part)
-        plotting.letter(ax, name)
+        if len(shown) > 1:
+            plotting.letter(ax, name)
     entries = {
         "predicted to rise": {"marker": "o", "ls": "", "color": SIGN[1]},
         "predicted to fall": {"marker": "o", "ls": "", "color": SIGN[-1]},
@@ -85,6 +86,7 @@ def forest(ax: Any, rows: Sequence[Row]) -> None:
         names.append(f"({row['part']}) {row['prediction']}{against}:\n{quantity}{radius}")
     ax.axvline(0, color=plotting.GREY, lw=0.7)
     ax.set_yticks(-np.arange(len(rows)), names, fontsize=5.5)
+    ax.set_ylim(0.6 - len(rows), 0.4)
     ax.set(xlabel="effect (points)", title="averages and mixing")
 
 
