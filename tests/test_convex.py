@@ -164,6 +164,21 @@ def test_two_classes_are_the_minimax_problem(seed):
         assert found.gap < 1e-6
 
 
+def test_a_solver_that_gives_up_at_the_optimum_is_asked_again_below_it(monkeypatch):
+    model, threat = gaussians(np.random.default_rng(1), 4, distance=4.0), Threat("l2", 0.2)
+    usual, levels, real = convex.max_min_margin(model, threat), [], convex.PairwiseProgram.solve
+
+    def solve(program, k):
+        levels.append(k)
+        return None if len(levels) == 4 else real(program, k)
+
+    monkeypatch.setattr(convex.PairwiseProgram, "solve", solve)
+    found = convex.max_min_margin(model, threat)
+    assert levels[4] == pytest.approx(levels[3] * (1 - convex.EASE), rel=1e-15)
+    assert found.gap < 1e-6
+    assert found.info["kappa_low"] == pytest.approx(usual.info["kappa_low"], rel=1e-8)
+
+
 @pytest.mark.parametrize("threat", [Threat("l2", 0.05), Threat("linf", (0.0, 0.05, 0.1, 0.02)), Threat("l1", 0.1)])
 def test_max_min_margin_brackets_four_classes(threat):
     rng = np.random.default_rng(3)

@@ -206,6 +206,11 @@ def common_covariance_kappa(model: ClassGaussians, threat: Threat, *, solver: st
     return float(problem.value) / 2.0 if solved(problem, solver) else np.inf  # pyright: ignore[reportArgumentType]
 
 
+CLOSED, STALLS, EASE = 1e-7, 3, 1e-6
+"""A gap that needs no better certificate, how many more programs look for one, and how far each backs off from the
+optimum, at which a program is degenerate and a solver may give up."""
+
+
 def max_min_margin(model: ClassGaussians, threat: Threat, *, solver: str = "CLARABEL", max_iter: int = 30) -> Solution:
     """C classes: the classifier whose smallest pairwise standardized robust margin is largest.
 
@@ -237,19 +242,22 @@ def max_min_margin(model: ClassGaussians, threat: Threat, *, solver: str = "CLAR
         return Solution(free, risks, 0.0, 0.0, Status.ROBUSTLY_SEPARABLE, method, info)
     program = PairwiseProgram(model, threat, solver)
     low, high, best = 0.0, np.inf, None
-    steps = 0
+    steps = stalled = 0
     while steps < max_iter:
-        found = program.solve(low)
-        if found is None:
+        level = low * (1.0 - EASE * stalled)
+        found = program.solve(level)
+        if found is not None:
+            steps += 1
+            classifier, flow, zetas = found
+            below, above = pairwise_bracket(model, threat, classifier, level, flow, zetas)
+            high = min(high, above)
+            program.weigh(classifier)
+            if below > low * (1.0 + 1e-10) + 1e-10:
+                low, best, stalled = below, classifier, 0
+                continue
+        if best is None or stalled == STALLS or high - low <= CLOSED * (1.0 + low):
             break
-        steps += 1
-        classifier, flow, zetas = found
-        below, above = pairwise_bracket(model, threat, classifier, low, flow, zetas)
-        high = min(high, above)
-        if below <= low * (1.0 + 1e-10) + 1e-10:
-            break
-        low, best = below, classifier
-        program.weigh(classifier)
+        stalled += 1
     info = {"kappa_low": low, "kappa_high": high, "iterations": steps}
     if best is None:
         status = Status.NOT_ROBUSTLY_SEPARABLE if high <= RESOLVED else Status.INACCURATE
