@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from _classwise_rows import BASE
+from _classwise_rows import BASE, NATURAL
 from _classwise_table import title, total_error
 from _draw import handles, letters
 from linfair import plotting
@@ -19,8 +19,6 @@ FAMILIES = {
     "dafa": plotting.PURPLE, "fair_tat": plotting.ORANGE, "ard": plotting.SKY, "rslad": plotting.SKY,
     "absld": plotting.VERMILLION,
 }  # fmt: skip
-NATURAL = ("standard", "domain_mixup_natural")
-"""Trained without an attack: far from the others."""
 MAIN = ("pgd_at", "trades", "domain_mixup_robust", "dafa_trades", "dafa_pgd", "fair_tat", "absld")
 LIGHT = "#BDBDBD"
 

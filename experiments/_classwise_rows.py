@@ -13,6 +13,8 @@ from linfair.runs import Row
 
 BASE = "pgd_at"
 """The method that rho compares with."""
+NATURAL = ("standard", "domain_mixup_natural", "domain_mixup_natural_beta", "domain_mixup_natural_mway")
+"""Trained without an attack."""
 DRAWS = 2000
 STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "avg": lambda a: a.mean(-1),

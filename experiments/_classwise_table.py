@@ -10,6 +10,8 @@ from linfair.runs import Row
 
 TITLES = {
     "standard": "standard", "pgd_at": "PGD-AT", "trades": "TRADES", "domain_mixup_natural": "Domain Mixup, natural",
+    "domain_mixup_natural_beta": "Domain Mixup, natural, Beta",
+    "domain_mixup_natural_mway": "Domain Mixup, natural, 4-way",
     "domain_mixup_robust": "Domain Mixup", "domain_mixup_beta": "Domain Mixup, Beta",
     "domain_mixup_mway": "Domain Mixup, 4-way", "domain_mixup_easy": "Domain Mixup, easy classes",
     "domain_mixup_hard": "Domain Mixup, hard classes", "dafa_pgd": "DAFA (PGD)", "dafa_trades": "DAFA (TRADES)",

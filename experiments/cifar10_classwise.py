@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from _classwise_figures import plot
-from _classwise_rows import gains, row_of, summary
+from _classwise_rows import NATURAL, gains, row_of, summary
 from _classwise_table import tables
 from _deep_bench import Bench, opened
 from _deep_options import DeepOptions, dataset
@@ -25,8 +25,6 @@ from linfair.data import Dataset
 from linfair.runs import Row
 
 STEM = "classwise"
-NATURAL = ("standard", "domain_mixup_natural")
-"""Trained without an attack."""
 PARENTS = {"dafa_trades": "trades", "domain_mixup_natural": "standard", "absld": "rslad"}
 """What a method is compared with image by image; the others with PGD-AT."""
 

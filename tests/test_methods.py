@@ -13,13 +13,14 @@ from linfair.train.context import Context, Threat
 from linfair.train.methods import METHODS, Method, get_method
 from linfair.train.methods.ard import ARD
 from linfair.train.methods.pgd_at import PGDAT
+from linfair.train.methods.standard import Standard
 from linfair.train.state import ClassState, ClassWeights
 
 C, EPS = 10, 8 / 255
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "methods.md"
 THREAT = Threat(EPS, 4 / 255, 3)
 each_method = pytest.mark.parametrize("name", METHODS)
-attacking = pytest.mark.parametrize("name", [n for n in METHODS if n not in ("standard", "domain_mixup_natural")])
+attacking = pytest.mark.parametrize("name", [n for n in METHODS if not issubclass(METHODS[n], Standard)])
 
 
 def batch(n=64, seed=0, low=0.0, high=1.0):
@@ -85,6 +86,7 @@ REDUCTIONS = {
     "dafa_trades": ({}, get_method("trades")),
     "domain_mixup_natural": ({"lam": 1.0}, get_method("standard")),
     "domain_mixup_robust": ({"lam": 1.0}, get_method("pgd_at")),
+    "domain_mixup_natural_mway": ({"m": 1}, get_method("standard")),
     "domain_mixup_mway": ({"m": 1}, get_method("pgd_at")),
     "domain_mixup_easy": ({}, get_method("domain_mixup_robust")),
     "domain_mixup_hard": ({}, get_method("domain_mixup_robust")),
@@ -132,7 +134,7 @@ def written_out(name, model, teacher, x, x_adv, y, w):
     if name in ("rslad", "absld"):
         q_adv, q_nat = p(soft / w.temperature_adv[y][:, None]), p(soft / w.temperature_nat[y][:, None])
         return (w.kl[y] * (5 * divergence(q_adv, adv) + divergence(q_nat, nat))).mean() / 6
-    return (w.loss[y] * ce["nat" if name in ("standard", "domain_mixup_natural") else "adv"]).mean()
+    return (w.loss[y] * ce["nat" if issubclass(METHODS[name], Standard) else "adv"]).mean()
 
 
 @each_method

@@ -21,6 +21,8 @@ def labels(n=200, c=5, seed=0):
 
 LAWS = [
     ("domain_mixup_natural", {"lam": 0.3}, FixedLambda(0.3)),
+    ("domain_mixup_natural_beta", {"a": 0.5}, BetaLambda(0.5)),
+    ("domain_mixup_natural_mway", {"m": 3}, UniformMix(3)),
     ("domain_mixup_robust", {}, FixedLambda(0.5)),
     ("domain_mixup_easy", {}, FixedLambda(0.5)),
     ("domain_mixup_beta", {}, BetaLambda(1.0)),

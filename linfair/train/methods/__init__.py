@@ -14,6 +14,8 @@ from linfair.train.methods.domain_mixup import (
     DomainMixupHard,
     DomainMixupMWay,
     DomainMixupNatural,
+    DomainMixupNaturalBeta,
+    DomainMixupNaturalMWay,
     DomainMixupRobust,
 )
 from linfair.train.methods.fair_tat import FairTAT
@@ -30,6 +32,8 @@ METHODS: dict[str, type[Method]] = {
         PGDAT,
         TRADES,
         DomainMixupNatural,
+        DomainMixupNaturalBeta,
+        DomainMixupNaturalMWay,
         DomainMixupRobust,
         DomainMixupBeta,
         DomainMixupMWay,

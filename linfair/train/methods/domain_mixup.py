@@ -47,27 +47,9 @@ class _FixedLambda(Method):
 
 
 @dataclass(frozen=True)
-class DomainMixupNatural(_FixedLambda, Standard):
-    """Standard training on ``x~ = lam x_i + (1 - lam) x_j``, y_i = y_j."""
+class _BetaLambda(Method):
+    """Args: a: ``lam ~ Beta(a, a)``, drawn for every image."""
 
-    name: ClassVar[str] = "domain_mixup_natural"
-    parent: ClassVar[str] = "standard"
-
-
-@dataclass(frozen=True)
-class DomainMixupRobust(_FixedLambda, PGDAT):
-    """PGD-AT around ``x~ = lam x_i + (1 - lam) x_j``, y_i = y_j."""
-
-    name: ClassVar[str] = "domain_mixup_robust"
-    parent: ClassVar[str] = "pgd_at"
-
-
-@dataclass(frozen=True)
-class DomainMixupBeta(PGDAT):
-    """PGD-AT around two-way mixes with ``lam ~ Beta(a, a)``, drawn for every image."""
-
-    name: ClassVar[str] = "domain_mixup_beta"
-    parent: ClassVar[str] = "pgd_at"
     a: float = 1.0
 
     def __post_init__(self) -> None:
@@ -80,11 +62,9 @@ class DomainMixupBeta(PGDAT):
 
 
 @dataclass(frozen=True)
-class DomainMixupMWay(PGDAT):
-    """PGD-AT around means of m images of one class: equal weights 1/m, as in the theory's m-way mix."""
+class _UniformMix(Method):
+    """Args: m: images in a mean with equal weights 1/m, as in the theory's m-way mix."""
 
-    name: ClassVar[str] = "domain_mixup_mway"
-    parent: ClassVar[str] = "pgd_at"
     m: int = 4
 
     def __post_init__(self) -> None:
@@ -93,6 +73,54 @@ class DomainMixupMWay(PGDAT):
 
     def transform(self, x: Tensor, y: Tensor, weights: ClassWeights, ctx: Context) -> Tensor:
         return mix_mean(x, y, self.m, classes=weights.mix, generator=ctx.generator)
+
+
+@dataclass(frozen=True)
+class DomainMixupNatural(_FixedLambda, Standard):
+    """Standard training on ``x~ = lam x_i + (1 - lam) x_j``, y_i = y_j."""
+
+    name: ClassVar[str] = "domain_mixup_natural"
+    parent: ClassVar[str] = "standard"
+
+
+@dataclass(frozen=True)
+class DomainMixupNaturalBeta(_BetaLambda, Standard):
+    """Standard training on two-way mixes with ``lam ~ Beta(a, a)``."""
+
+    name: ClassVar[str] = "domain_mixup_natural_beta"
+    parent: ClassVar[str] = "standard"
+
+
+@dataclass(frozen=True)
+class DomainMixupNaturalMWay(_UniformMix, Standard):
+    """Standard training on means of m images of one class."""
+
+    name: ClassVar[str] = "domain_mixup_natural_mway"
+    parent: ClassVar[str] = "standard"
+
+
+@dataclass(frozen=True)
+class DomainMixupRobust(_FixedLambda, PGDAT):
+    """PGD-AT around ``x~ = lam x_i + (1 - lam) x_j``, y_i = y_j."""
+
+    name: ClassVar[str] = "domain_mixup_robust"
+    parent: ClassVar[str] = "pgd_at"
+
+
+@dataclass(frozen=True)
+class DomainMixupBeta(_BetaLambda, PGDAT):
+    """PGD-AT around two-way mixes with ``lam ~ Beta(a, a)``."""
+
+    name: ClassVar[str] = "domain_mixup_beta"
+    parent: ClassVar[str] = "pgd_at"
+
+
+@dataclass(frozen=True)
+class DomainMixupMWay(_UniformMix, PGDAT):
+    """PGD-AT around means of m images of one class."""
+
+    name: ClassVar[str] = "domain_mixup_mway"
+    parent: ClassVar[str] = "pgd_at"
 
 
 @dataclass(frozen=True)
