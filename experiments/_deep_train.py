@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import time
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from linfair.attacks import exact_float32, parse_budget, pgd, robust_flags
 from linfair.data import Dataset
 from linfair.models import attack_copy
 from linfair.train import FitResult, TrainConfig, fit
+from linfair.train.checkpoint import EPOCH
+from linfair.train.methods import METHODS, get_method
 
 SCHEMA = 1
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -66,11 +69,37 @@ def trained(bench: Bench, run: Run) -> FitResult:
         teacher=teacher,
         progress=bench.options.jobs == 1,
         stop_after=None if bench.deadline == float("inf") else bench.remaining(),
+        keep={found[1] for r in bench.runs if (found := parent_of(r, bench)) and found[0] == run},
+        branch=_branch(bench, run),
     )
     if not result.finished:
         bench.remaining()
         return trained(bench, run)  # the clock of fit and ours differ by a moment
     return result
+
+
+def parent_of(run: Run, bench: Bench) -> tuple[Run, int] | None:
+    """The run whose bits this one has at the start, and for how many epochs; None where it has its own at once."""
+    method = get_method(run.method, **dict(run.options))
+    epoch = method.branches(run.training(bench.recipe.train).epochs)
+    if not epoch:
+        return None
+    options = {field.name for field in dataclasses.fields(METHODS[method.parent])}
+    inherited = tuple((name, value) for name, value in run.options if name in options)
+    return dataclasses.replace(run, method=method.parent, options=inherited), epoch
+
+
+def _branch(bench: Bench, run: Run) -> Path | None:
+    """The parent's checkpoint to start from; None where there is none. Raises Busy while the parent is in training."""
+    found = parent_of(run, bench)
+    if found is None or any(bench.folder(run).glob("*.pt")):
+        return None
+    folder = bench.folder(found[0])
+    path = folder / EPOCH.format(found[1])
+    if not path.exists() and found[0] in bench.runs:
+        with locked(folder):
+            pass
+    return path if path.exists() else None
 
 
 def _teacher(bench: Bench, run: Run) -> nn.Module:
@@ -83,6 +112,7 @@ def _record(bench: Bench, run: Run, fitted: FitResult) -> dict[str, Any]:
     history = fitted.history
     chosen = history[fitted.selected - 1]
     data = restrict(bench.data, run.classes) if run.classes else bench.data
+    parent = parent_of(run, bench)
     return {
         "schema": SCHEMA,
         "run": run.name,
@@ -90,6 +120,7 @@ def _record(bench: Bench, run: Run, fitted: FitResult) -> dict[str, Any]:
         "config": runs.plain({**dataclasses.asdict(config_of(bench, run)), "classes": run.classes}),
         "teacher": run.teacher and {"run": run.teacher.name, "hash": bench.identity(run.teacher)},
         "dataset": {"label": bench.data.label, "fingerprint": bench.data.fingerprint, "classes": data.class_names},
+        "branched": {"from": parent[0].name, "epochs": fitted.branched} if parent and fitted.branched else None,
         "selected": {"epoch": fitted.selected, "score": chosen["score"]},
         "weights": _rounded(chosen["weights"]),
         "history": [_rounded({k: v for k, v in row.items() if k != "weights"}) for row in history],

@@ -25,7 +25,7 @@ from linfair.data import Dataset
 from linfair.runs import Row
 
 STEM = "classwise"
-PARENTS = {"dafa_trades": "trades", "domain_mixup_natural": "standard", "absld": "rslad"}
+PARENTS = {"dafa_trades": "trades", "absld": "rslad", **dict.fromkeys(NATURAL[1:], "standard")}
 """What a method is compared with image by image; the others with PGD-AT."""
 
 
@@ -34,7 +34,7 @@ class Config(DeepConfig):
     methods: tuple[str, ...] = (
         "pgd_at", "trades", "domain_mixup_robust", "dafa_trades", "dafa_pgd", "fair_tat", "absld", "standard",
         "domain_mixup_beta", "domain_mixup_mway", "domain_mixup_easy", "domain_mixup_hard", "domain_mixup_natural",
-        "rslad", "ard",
+        "rslad", "ard", "domain_mixup_natural_beta", "domain_mixup_natural_mway",
     )  # fmt: skip
     """In the order in which they are run."""
     second_seeds: tuple[str, ...] = ("pgd_at", "domain_mixup_robust", "dafa_trades", "dafa_pgd", "fair_tat", "absld")

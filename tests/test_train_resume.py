@@ -121,6 +121,60 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         fit(CONFIG, data, folder=tmp_path, progress=False)
 
 
-def test_stopping_needs_a_folder():
+def test_stopping_and_keeping_need_a_folder():
     with pytest.raises(ValueError, match="stop_after needs a folder"):
         fit(CONFIG, digits(160), stop_after=1.0)
+    with pytest.raises(ValueError, match="keep needs a folder"):
+        fit(CONFIG, digits(160), keep=(1,))
+
+
+BRANCHES = {
+    "dafa_pgd": ({"apply": "margins"}, {}),
+    "dafa_trades": ({"beta": 3.0}, {"beta": 3.0}),
+    "domain_mixup_easy": ({"lam_by_class": (0.5,) * 9 + (0.3,), "warmup": 0.5}, {"lam_by_class": (0.5,) * 9 + (0.3,)}),
+    "domain_mixup_hard": ({}, {}),
+}
+"""method -> its options and those of its parent."""
+
+
+def test_methods_that_branch_are_known():
+    assert {name for name, method in METHODS.items() if method().branches(12)} == set(BRANCHES)
+    assert METHODS["dafa_pgd"]().branches(12) == 8
+    assert METHODS["domain_mixup_hard"]().branches(12) == 3
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_a_branch_of_the_parent_is_the_whole_run(name, tmp_path):
+    options, inherited = BRANCHES[name]
+    config = replace(LONG, method=name, options=options, epochs=4, batch_size=32, steps=1, validation=0.2)
+    data, epoch = digits(160), METHODS[name](**options).branches(4)
+    parent = replace(config, method=METHODS[name].parent, options=inherited)
+    want = fit(config, data, folder=tmp_path / "whole", progress=False)
+    fit(parent, data, folder=tmp_path / "parent", progress=False, keep=(epoch,))
+    branch = tmp_path / "parent" / f"epoch-{epoch}.pt"
+    for _ in range(2):  # stopped after a step, then to the end
+        got = fit(config, data, folder=tmp_path / "branch", progress=False, branch=branch, stop_after=0.0)
+    got = fit(config, data, folder=tmp_path / "branch", progress=False, branch=branch)
+    assert (want.branched, got.branched) == (0, epoch)
+    assert got.history[epoch - 1]["seconds"] == saved(tmp_path / "parent")["history"][epoch - 1]["seconds"]
+    assert not got.weights.is_neutral()
+    same_run(tmp_path / "whole", tmp_path / "branch")
+
+
+def test_a_branch_of_another_parent_is_refused(tmp_path):
+    config, data = replace(CONFIG, method="dafa_pgd", epochs=3), digits(160)
+    fit(replace(config, method="pgd_at"), data, folder=tmp_path, progress=False, keep=(1, 2))
+    first, second = tmp_path / "epoch-1.pt", tmp_path / "epoch-2.pt"
+
+    def refused(match, branch=second, **changes):
+        with pytest.raises(TrainingError, match=match):
+            fit(replace(config, **changes), data, progress=False, branch=branch)
+
+    refused(r"where this run leaves it, got epoch = 1 instead of 2; train the parent by the same config", first)
+    refused(r"got eps = '1/8' instead of '1/9'", eps="1/9")
+    refused(r"got method = 'pgd_at' instead of 'trades', options = \{\} instead of \{'beta': 6\}", method="dafa_trades")
+    refused(r"got seed = 0 instead of 1;", seed=1)
+    with pytest.raises(ValueError, match=r"branch must be None for 'absld', which has no epochs of a parent"):
+        fit(replace(config, method="absld"), data, teacher=teacher(data), progress=False, branch=second)
+    second.write_bytes(second.read_bytes()[:1000])
+    refused("must be a checkpoint as it was written")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from torch import nn
 
 from linfair import runs
 from linfair.train.config import TrainConfig, TrainingError
+from linfair.train.methods import METHODS, Method
 
 SCHEMA = 1
 NAME = "checkpoint.pt"
+EPOCH = "epoch-{}.pt"
+"""A checkpoint that is kept."""
 
 
 class Store:
@@ -32,7 +36,7 @@ class Store:
         self.folder = None if folder is None else runs.prepare_folder(Path(folder), "folder")
         self.identity = {**runs.plain(config), "data": data, "teacher": teacher, "schema": SCHEMA}
         if self.folder:
-            for leftover in self.folder.glob(f"{NAME}.*.tmp"):  # of a run that was killed while it wrote
+            for leftover in self.folder.glob("*.pt.*.tmp"):  # of a run that was killed while it wrote
                 leftover.unlink(missing_ok=True)
 
     @property
@@ -43,29 +47,57 @@ class Store:
         """The last checkpoint, on the CPU; None where there is none. Raises TrainingError for one of another run."""
         if self.path is None or not self.path.exists():
             return None
-        try:
-            found = torch.load(self.path, map_location="cpu", weights_only=True)
-            theirs = found["identity"]
-        except Exception as error:  # a damaged archive can raise nearly anything
-            raise TrainingError(
-                f"'{self.path}' must be a checkpoint as it was written, got {type(error).__name__}; delete it"
-            ) from None
-        if theirs != self.identity:
-            names = [k for k in {**self.identity, **theirs} if self.identity.get(k) != theirs.get(k)]
-            got = ", ".join(f"{k} = {theirs.get(k)!r} instead of {self.identity.get(k)!r}" for k in names)
-            raise TrainingError(f"'{self.path}' must belong to this run, got {got}; delete it or use another folder")
+        found = _read(self.path)
+        if different := _differences(found["identity"], self.identity):
+            remedy = "delete it or use another folder"
+            raise TrainingError(f"'{self.path}' must belong to this run, got {different}; {remedy}")
         return found
 
-    def save(self, state: Mapping[str, Any]) -> None:
+    def load_branch(self, path: Path, method: Method) -> dict[str, Any]:
+        """The parent's checkpoint of the epoch after which `method` leaves it. Raises TrainingError for another one."""
+        epoch = method.branches(self.identity["epochs"])
+        if not epoch:
+            raise ValueError(f"branch must be None for {method.name!r}, which has no epochs of a parent, got '{path}'")
+        found, own = _read(path), asdict(method)
+        options = {f.name: own[f.name] for f in fields(METHODS[method.parent])}
+        theirs = {**found["identity"], "epoch": found["counters"]["epoch"], "step": found["counters"]["step"]}
+        if theirs["method"] == method.parent:  # what is not named has its default
+            theirs["options"] = {**runs.plain(asdict(METHODS[method.parent]())), **theirs["options"]}
+        wanted = {**self.identity, "method": method.parent, "options": runs.plain(options)}
+        if different := _differences(theirs, {**wanted, "epoch": epoch, "step": 0}):
+            remedy = "train the parent by the same config, with keep=(that epoch,)"
+            raise TrainingError(f"'{path}' must be of the parent where this run leaves it, got {different}; {remedy}")
+        return found
+
+    def save(self, state: Mapping[str, Any], name: str = NAME) -> None:
         """Write a checkpoint atomically."""
-        if self.path is not None:
-            with runs.atomic(self.path) as temporary:
+        if self.folder is not None:
+            with runs.atomic(self.folder / name) as temporary:
                 torch.save({"identity": self.identity, **state}, temporary)
 
     def log(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write `log.jsonl`, a view of the history: one line an epoch."""
         if self.folder is not None:
             runs.write_text(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A checkpoint on the CPU. Raises TrainingError for a file that is none."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        if not {"identity", "counters"} <= found.keys():
+            raise ValueError
+    except Exception as error:  # a damaged archive can raise nearly anything
+        raise TrainingError(
+            f"'{path}' must be a checkpoint as it was written, got {type(error).__name__}; delete it"
+        ) from None
+    return found
+
+
+def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """The entries that differ, as text; "" for none."""
+    names = [k for k in {**ours, **theirs} if ours.get(k) != theirs.get(k)]
+    return ", ".join(f"{k} = {theirs.get(k)!r} instead of {ours.get(k)!r}" for k in names)
 
 
 def weights_fingerprint(model: Any) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from linfair.attacks import no_memory
 from linfair.data import Dataset
 from linfair.models import save_weights
-from linfair.train.checkpoint import Store, weights_fingerprint
+from linfair.train.checkpoint import EPOCH, Store, weights_fingerprint
 from linfair.train.config import TrainConfig, TrainingError
 from linfair.train.run import Run
 from linfair.train.state import ClassState, ClassWeights
@@ -35,6 +35,7 @@ class FitResult:
     Args:
         model: the selected weights (of the average, if on), float32, in evaluation mode; of an unfinished run, so far.
         selected: the epoch of these weights, counted from 1; 0 before there is one.
+        branched: how many epochs at the start were trained by a run of the parent (``fit(branch=...)``).
         history: one row an epoch, as in ``log.jsonl``; ``epoch`` counts from 1, accuracies are lists over the classes,
             None where nobody measured; ``weights`` holds the fields of ClassWeights that were not neutral.
         weights: what the rule would steer next.
@@ -45,6 +46,7 @@ class FitResult:
 
     model: nn.Module = field(repr=False)
     selected: int
+    branched: int
     history: list[dict[str, Any]] = field(repr=False)
     weights: ClassWeights = field(repr=False)
     state: ClassState = field(repr=False)
@@ -61,6 +63,8 @@ def fit(
     teacher: Any = None,
     progress: bool = True,
     stop_after: float | None = None,
+    keep: Collection[int] = (),
+    branch: Path | str | None = None,
 ) -> FitResult:
     """Train by ``config`` on the training part of ``data``; the test part is never looked at.
 
@@ -75,14 +79,19 @@ def fit(
             checkpoint belongs to; one callable cannot be told from another, so give each a folder of its own.
         progress: a bar an epoch, where somebody looks at a terminal.
         stop_after: seconds, at least one step: then write a checkpoint and return with ``finished=False``.
+        keep: epochs, counted from 1, whose checkpoints stay in the folder as ``epoch-<n>.pt``.
+        branch: a checkpoint that a run of the method's parent by the same config kept, of the last epoch in which the
+            two are the same (``method.branches(epochs)``). A run without a checkpoint of its own starts there; on the
+            CPU it comes to the bits that it would have come to alone.
 
     Raises:
         TrainingError: a loss that is not finite (with epoch and step), no memory left (with a batch size to try), a
-            checkpoint of another run. The last good checkpoint stays.
+            checkpoint of another run or of another parent. The last good checkpoint stays.
         ValueError: a bad config; DataError: labels outside 0..C-1, a class without images.
     """
-    if stop_after is not None and folder is None:
-        raise ValueError("stop_after needs a folder to go on from, got None; pass folder")
+    for name, given in {"stop_after": stop_after is not None, "keep": bool(keep)}.items():
+        if given and folder is None:
+            raise ValueError(f"{name} needs a folder to go on from, got None; pass folder")
     deadline = time.monotonic() + (float("inf") if stop_after is None else stop_after)
     store = Store(None if folder is None else Path(folder), config, data.fingerprint, weights_fingerprint(teacher))
     found = store.load()
@@ -91,14 +100,18 @@ def fit(
         if found is not None:
             run.load_state_dict(found)
             store.log(run.history)
+        elif branch is not None:
+            run.branch(store.load_branch(Path(branch), run.method))
+            store.save(run.state_dict())
+            store.log(run.history)
         while run.epoch < config.epochs:
             with _bar(run, progress) as bar:
-                if not _epoch(run, store, bar, deadline):
+                if not _epoch(run, store, bar, deadline, keep):
                     return _result(run, store, finished=False)
     return _result(run, store, finished=True)
 
 
-def _epoch(run: Run, store: Store, bar: tqdm, deadline: float) -> bool:
+def _epoch(run: Run, store: Store, bar: tqdm, deadline: float, keep: Collection[int]) -> bool:
     """Train to the end of the epoch in progress; False where the deadline came first."""
     every = 1 if run.device.type == "cpu" else CHECK_EVERY
     saved = clock = time.monotonic()
@@ -119,6 +132,8 @@ def _epoch(run: Run, store: Store, bar: tqdm, deadline: float) -> bool:
                 return False
     run.seconds += time.monotonic() - clock
     run.finish_epoch()
+    if run.epoch in keep:
+        store.save(run.state_dict(), EPOCH.format(run.epoch))
     store.save(run.state_dict())
     store.log(run.history)
     return time.monotonic() < deadline or run.epoch == run.config.epochs
@@ -132,7 +147,7 @@ def _result(run: Run, store: Store, *, finished: bool) -> FitResult:
     if finished and store.folder is not None:
         path = store.folder / "model.pt"
         save_weights(model, path, epoch=run.best["epoch"], config=store.identity)
-    return FitResult(model, run.best["epoch"], run.history, run.weights, run.state, finished, path)
+    return FitResult(model, run.best["epoch"], run.branched, run.history, run.weights, run.state, finished, path)
 
 
 def _bar(run: Run, progress: bool) -> tqdm:

@@ -28,6 +28,7 @@ SPLIT_SEED = 0
 """The validation part is the same for every run on a data set: a teacher has not trained on its student's."""
 
 
+COUNTERS = ("epoch", "step", "branched", "seconds")
 NOTHING: dict[str, Any] = {"epoch": 0, "score": -math.inf, "model": None}
 """The best epoch before there is one."""
 
@@ -75,7 +76,7 @@ class Run:
         self.state = ClassState(data.n_classes, device)
         self.weights = ClassWeights.neutral(data.n_classes, device)
         self.losses = torch.zeros(self.batches.steps, device=device)
-        self.epoch = self.step = self.checked = 0
+        self.epoch = self.step = self.checked = self.branched = 0
         self.seconds = 0.0
         self.history: list[dict[str, Any]] = []
         self.best = NOTHING
@@ -205,7 +206,7 @@ class Run:
             "state": self.state.state_dict(),
             "weights": self.weights.state_dict(),
             "losses": self.losses,
-            "counters": {"epoch": self.epoch, "step": self.step, "seconds": self.seconds},
+            "counters": {k: getattr(self, k) for k in COUNTERS},
             "history": self.history,
             "best": self.best,
         }
@@ -218,9 +219,18 @@ class Run:
         self.state.load_state_dict(found["state"])
         self.weights = ClassWeights.from_state_dict(found["weights"]).to(self.device)
         self.losses.copy_(found["losses"])
-        self.epoch, self.step, self.seconds = (found["counters"][k] for k in ("epoch", "step", "seconds"))
+        for name in COUNTERS:
+            setattr(self, name, found["counters"][name])
         self.checked = self.step
         self.history, self.best = found["history"], found["best"]
+
+    def branch(self, found: Mapping[str, Any]) -> None:
+        """Go on from the end of an epoch of the parent: the rule acts on what that epoch measured."""
+        self.load_state_dict(found)
+        self.branched = self.epoch
+        self.epoch -= 1
+        self._steer()
+        self.epoch += 1
 
     def _fail(self, what: str, value: float, step: int) -> NoReturn:
         raise TrainingError(

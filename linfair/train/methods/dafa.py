@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from linfair._check import as_array, as_positive, as_share
-from linfair.train.methods.method import Method, ends, float32
+from linfair.train.methods.method import Method, float32, warmup_epochs
 from linfair.train.methods.pgd_at import PGDAT
 from linfair.train.methods.trades import TRADES
 from linfair.train.state import ClassState, ClassWeights
@@ -53,8 +53,11 @@ class _DAFA(Method):
         if self.apply not in APPLY:
             raise ValueError(f"apply must be one of {', '.join(APPLY)}, got {self.apply!r}; pick one of them")
 
+    def branches(self, epochs: int) -> int:
+        return warmup_epochs(self.warmup, epochs)
+
     def rule(self, state: ClassState, weights: ClassWeights, epoch: int, epochs: int) -> ClassWeights:
-        if not ends(self.warmup, epoch, epochs):
+        if epoch + 1 != self.branches(epochs):
             return weights
         moved = float32(dafa_weights(state.mean_softmax, self.strength))
         return replace(weights, **{field: moved.clone() for field in APPLY[self.apply]})

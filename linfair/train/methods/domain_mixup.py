@@ -15,7 +15,7 @@ from torch import Tensor
 
 from linfair._check import as_array, as_count, as_positive, as_share
 from linfair.train.context import Context
-from linfair.train.methods.method import Method, ends, float32
+from linfair.train.methods.method import Method, float32, warmup_epochs
 from linfair.train.methods.pgd_at import PGDAT
 from linfair.train.methods.standard import Standard
 from linfair.train.mixup import beta, mix_mean, mix_pairs
@@ -142,8 +142,11 @@ class DomainMixupEasy(DomainMixupRobust):
         super().__post_init__()
         as_share("warmup", self.warmup)
 
+    def branches(self, epochs: int) -> int:
+        return warmup_epochs(self.warmup, epochs)
+
     def rule(self, state: ClassState, weights: ClassWeights, epoch: int, epochs: int) -> ClassWeights:
-        if not ends(self.warmup, epoch, epochs):
+        if epoch + 1 != self.branches(epochs):
             return weights
         return replace(weights, mix=float32(self.chosen(state.robust_accuracy)))
 

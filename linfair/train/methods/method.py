@@ -48,6 +48,10 @@ class Method:
         """The scalar to minimise. Weights act on samples; the sum is divided by N, not by the sum of the weights."""
         raise NotImplementedError
 
+    def branches(self, epochs: int) -> int:
+        """After how many of ``epochs`` epochs it leaves its parent, whose bits it has until then. Here: 0, at once."""
+        return 0
+
     def rule(self, state: ClassState, weights: ClassWeights, epoch: int, epochs: int) -> ClassWeights:
         """The weights of the next epoch from what epoch `epoch` (0-based, just finished) measured. Here: unchanged."""
         return weights
@@ -70,9 +74,9 @@ def kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
     return F.kl_div(logits_q.log_softmax(1), logits_p.log_softmax(1), reduction="none", log_target=True).sum(1)
 
 
-def ends(share: float, epoch: int, epochs: int) -> bool:
-    """Whether epoch `epoch` (0-based) is the last of a warm-up of ``round(share epochs)`` epochs, at least one."""
-    return epoch + 1 == max(round(share * epochs), 1)
+def warmup_epochs(share: float, epochs: int) -> int:
+    """``round(share epochs)``, at least one: a rule needs an epoch to measure."""
+    return max(round(share * epochs), 1)
 
 
 def float32(value: Tensor) -> Tensor:
