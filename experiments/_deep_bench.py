@@ -96,9 +96,12 @@ class Bench:
         """Whether a record is of the weights at hand, by the seconds of its epochs; yes where there are none."""
         if not self.trained(run):
             return True
-        log = self.folder(run) / "log.jsonl"
-        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-        return [row["seconds"] for row in record["history"]] == [json.loads(line)["seconds"] for line in lines]
+        return [row["seconds"] for row in record["history"]] == [row["seconds"] for row in self.log(run)]
+
+    def log(self, run: Run) -> list[dict[str, Any]]:
+        """The history of a run in its folder, a row an epoch."""
+        path = self.folder(run) / "log.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def result(self, run: Run, wanted: Wanted | None = None) -> dict[str, Any]:
         """The record of a run that has all that is wanted, here or by the whole manifest. Raises Unfinished."""
@@ -213,8 +216,12 @@ class Bench:
 
     def forget(self) -> None:
         """Drop records and checkpoints of the runs at hand, save those that another process makes anew: --force."""
+        from _deep_train import shared_with
+
         self.others = ()
         for run in filter(self.chosen, self.runs):
+            if shared := shared_with(run, self):
+                shared.path.unlink(missing_ok=True)
             (self.records / f"{run.name}.json").unlink(missing_ok=True)
             with suppress(Busy), locked(self.folder(run)):
                 for path in self.folder(run).iterdir():

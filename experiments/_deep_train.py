@@ -7,7 +7,7 @@ import dataclasses
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from linfair.attacks import exact_float32, parse_budget, pgd, robust_flags
 from linfair.data import Dataset
 from linfair.models import attack_copy
 from linfair.train import FitResult, TrainConfig, fit
-from linfair.train.checkpoint import EPOCH
-from linfair.train.methods import METHODS, get_method
+from linfair.train.checkpoint import KEPT
+from linfair.train.methods import get_method, parent_of
 
 SCHEMA = 1
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -69,7 +69,7 @@ def trained(bench: Bench, run: Run) -> FitResult:
         teacher=teacher,
         progress=bench.options.jobs == 1,
         stop_after=None if bench.deadline == float("inf") else bench.remaining(),
-        keep={found[1] for r in bench.runs if (found := parent_of(r, bench)) and found[0] == run},
+        keep={shared.epochs for r in bench.runs if (shared := shared_with(r, bench)) and shared.run == run},
         branch=_branch(bench, run),
     )
     if not result.finished:
@@ -78,28 +78,43 @@ def trained(bench: Bench, run: Run) -> FitResult:
     return result
 
 
-def parent_of(run: Run, bench: Bench) -> tuple[Run, int] | None:
-    """The run whose bits this one has at the start, and for how many epochs; None where it has its own at once."""
-    method = get_method(run.method, **dict(run.options))
-    epoch = method.branches(run.training(bench.recipe.train).epochs)
-    if not epoch:
+class Shared(NamedTuple):
+    """The epochs at the start of a run that are those of a run of its method's parent."""
+
+    run: Run
+    epochs: int
+    path: Path
+    """The checkpoint at their end, where the parent has kept it."""
+
+
+def shared_with(run: Run, bench: Bench) -> Shared | None:
+    """What a run shares with its parent; None for nothing, and for a run that cannot be, which fit refuses."""
+    try:
+        method = get_method(run.method, **dict(run.options))
+    except (ValueError, TypeError):
         return None
-    options = {field.name for field in dataclasses.fields(METHODS[method.parent])}
-    inherited = tuple((name, value) for name, value in run.options if name in options)
-    return dataclasses.replace(run, method=method.parent, options=inherited), epoch
+    if not (epochs := method.shared_epochs(run.training(bench.recipe.train).epochs)):
+        return None
+    parent = parent_of(method)
+    options = ((f.name, f.default, getattr(parent, f.name)) for f in dataclasses.fields(parent))
+    given = tuple((name, value) for name, default, value in options if value != default)
+    first = dataclasses.replace(run, method=parent.name, options=given)
+    return Shared(first, epochs, bench.folder(first) / KEPT.format(epochs))
 
 
 def _branch(bench: Bench, run: Run) -> Path | None:
-    """The parent's checkpoint to start from; None where there is none. Raises Busy while the parent is in training."""
-    found = parent_of(run, bench)
-    if found is None or any(bench.folder(run).glob("*.pt")):
+    """The parent's checkpoint to start from; a parent that is to be trained anyway is trained first. None without one.
+
+    Raises Busy while another process trains the parent.
+    """
+    shared = shared_with(run, bench)
+    if shared is None or any(bench.folder(run).glob("*.pt")):
         return None
-    folder = bench.folder(found[0])
-    path = folder / EPOCH.format(found[1])
-    if not path.exists() and found[0] in bench.runs:
-        with locked(folder):
-            pass
-    return path if path.exists() else None
+    due = shared.run in bench.left() and bench.chosen(shared.run) and shared.run.name not in bench.failed
+    if due and len(bench.log(shared.run)) < shared.epochs:
+        with locked(bench.folder(shared.run)):
+            trained(bench, shared.run)
+    return shared.path if shared.path.exists() else None
 
 
 def _teacher(bench: Bench, run: Run) -> nn.Module:
@@ -112,7 +127,7 @@ def _record(bench: Bench, run: Run, fitted: FitResult) -> dict[str, Any]:
     history = fitted.history
     chosen = history[fitted.selected - 1]
     data = restrict(bench.data, run.classes) if run.classes else bench.data
-    parent = parent_of(run, bench)
+    shared = shared_with(run, bench) if fitted.shared_epochs else None
     return {
         "schema": SCHEMA,
         "run": run.name,
@@ -120,11 +135,11 @@ def _record(bench: Bench, run: Run, fitted: FitResult) -> dict[str, Any]:
         "config": runs.plain({**dataclasses.asdict(config_of(bench, run)), "classes": run.classes}),
         "teacher": run.teacher and {"run": run.teacher.name, "hash": bench.identity(run.teacher)},
         "dataset": {"label": bench.data.label, "fingerprint": bench.data.fingerprint, "classes": data.class_names},
-        "branched": {"from": parent[0].name, "epochs": fitted.branched} if parent and fitted.branched else None,
+        "shared": shared and {"run": shared.run.name, "hash": bench.identity(shared.run), "epochs": shared.epochs},
         "selected": {"epoch": fitted.selected, "score": chosen["score"]},
         "weights": _rounded(chosen["weights"]),
         "history": [_rounded({k: v for k, v in row.items() if k != "weights"}) for row in history],
-        "train_seconds": round(sum(row["seconds"] for row in history), 1),
+        "train_seconds": round(sum(row["seconds"] for row in history[fitted.shared_epochs :]), 1),
         "environment": {**bench.environment, "device": device_name(bench.options.device)},
         "measurements": {},
     }

@@ -25,7 +25,7 @@ from linfair.data import Dataset
 from linfair.runs import Row
 
 STEM = "classwise"
-PARENTS = {"dafa_trades": "trades", "absld": "rslad", **dict.fromkeys(NATURAL[1:], "standard")}
+PARENTS = {"dafa_trades": "trades", "absld": "rslad", **{m: "standard" for m in NATURAL if m != "standard"}}
 """What a method is compared with image by image; the others with PGD-AT."""
 
 

@@ -128,6 +128,11 @@ def test_stopping_and_keeping_need_a_folder():
         fit(CONFIG, digits(160), keep=(1,))
 
 
+def test_only_epochs_of_the_run_can_be_kept(tmp_path):
+    with pytest.raises(ValueError, match=r"keep must hold epochs from 1 to 2, got 3; drop it"):
+        fit(CONFIG, digits(160), folder=tmp_path, keep=(1, 3))
+
+
 BRANCHES = {
     "dafa_pgd": ({"apply": "margins"}, {}),
     "dafa_trades": ({"beta": 3.0}, {"beta": 3.0}),
@@ -137,17 +142,17 @@ BRANCHES = {
 """method -> its options and those of its parent."""
 
 
-def test_methods_that_branch_are_known():
-    assert {name for name, method in METHODS.items() if method().branches(12)} == set(BRANCHES)
-    assert METHODS["dafa_pgd"]().branches(12) == 8
-    assert METHODS["domain_mixup_hard"]().branches(12) == 3
+def test_methods_that_share_epochs_are_known():
+    assert {name for name, method in METHODS.items() if method().shared_epochs(12)} == set(BRANCHES)
+    assert METHODS["dafa_pgd"]().shared_epochs(12) == 8
+    assert METHODS["domain_mixup_hard"]().shared_epochs(12) == 3
 
 
 @pytest.mark.parametrize("name", BRANCHES)
 def test_a_branch_of_the_parent_is_the_whole_run(name, tmp_path):
     options, inherited = BRANCHES[name]
     config = replace(LONG, method=name, options=options, epochs=4, batch_size=32, steps=1, validation=0.2)
-    data, epoch = digits(160), METHODS[name](**options).branches(4)
+    data, epoch = digits(160), METHODS[name](**options).shared_epochs(4)
     parent = replace(config, method=METHODS[name].parent, options=inherited)
     want = fit(config, data, folder=tmp_path / "whole", progress=False)
     fit(parent, data, folder=tmp_path / "parent", progress=False, keep=(epoch,))
@@ -155,7 +160,7 @@ def test_a_branch_of_the_parent_is_the_whole_run(name, tmp_path):
     for _ in range(2):  # stopped after a step, then to the end
         got = fit(config, data, folder=tmp_path / "branch", progress=False, branch=branch, stop_after=0.0)
     got = fit(config, data, folder=tmp_path / "branch", progress=False, branch=branch)
-    assert (want.branched, got.branched) == (0, epoch)
+    assert (want.shared_epochs, got.shared_epochs) == (0, epoch)
     assert got.history[epoch - 1]["seconds"] == saved(tmp_path / "parent")["history"][epoch - 1]["seconds"]
     assert not got.weights.is_neutral()
     same_run(tmp_path / "whole", tmp_path / "branch")
@@ -170,11 +175,14 @@ def test_a_branch_of_another_parent_is_refused(tmp_path):
         with pytest.raises(TrainingError, match=match):
             fit(replace(config, **changes), data, progress=False, branch=branch)
 
-    refused(r"where this run leaves it, got epoch = 1 instead of 2; train the parent by the same config", first)
+    refused(r"got 1 epochs and 0 steps instead of 2 epochs; train 'pgd_at' by the same config with keep=\(2,\)", first)
+    refused(r"got step = '1/16' instead of '1/8'; train", step="1/8")
     refused(r"got eps = '1/8' instead of '1/9'", eps="1/9")
     refused(r"got method = 'pgd_at' instead of 'trades', options = \{\} instead of \{'beta': 6\}", method="dafa_trades")
     refused(r"got seed = 0 instead of 1;", seed=1)
-    with pytest.raises(ValueError, match=r"branch must be None for 'absld', which has no epochs of a parent"):
+    with pytest.raises(ValueError, match=r"branch must be None for 'absld', which takes no epochs over"):
         fit(replace(config, method="absld"), data, teacher=teacher(data), progress=False, branch=second)
     second.write_bytes(second.read_bytes()[:1000])
-    refused("must be a checkpoint as it was written")
+    refused(r"must be a checkpoint as it was written, got \w+; train 'pgd_at'")
+    refused(r"must be an existing file, got '.*none.pt'; train 'pgd_at'", tmp_path / "none.pt")
+    refused(r"must be a checkpoint as it was written, got ValueError; train 'pgd_at'", tmp_path / "model.pt")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,11 @@ from torch import nn
 
 from linfair import runs
 from linfair.train.config import TrainConfig, TrainingError
-from linfair.train.methods import METHODS, Method
+from linfair.train.methods import Method, parent_of
 
-SCHEMA = 1
+SCHEMA = 2
 NAME = "checkpoint.pt"
-EPOCH = "epoch-{}.pt"
-"""A checkpoint that is kept."""
+KEPT = "epoch-{}.pt"
 
 
 class Store:
@@ -47,7 +46,7 @@ class Store:
         """The last checkpoint, on the CPU; None where there is none. Raises TrainingError for one of another run."""
         if self.path is None or not self.path.exists():
             return None
-        found = _read(self.path)
+        found = _read(self.path, "delete it")
         if different := _differences(found["identity"], self.identity):
             remedy = "delete it or use another folder"
             raise TrainingError(f"'{self.path}' must belong to this run, got {different}; {remedy}")
@@ -55,17 +54,23 @@ class Store:
 
     def load_branch(self, path: Path, method: Method) -> dict[str, Any]:
         """The parent's checkpoint of the epoch after which `method` leaves it. Raises TrainingError for another one."""
-        epoch = method.branches(self.identity["epochs"])
+        epoch = method.shared_epochs(self.identity["epochs"])
         if not epoch:
-            raise ValueError(f"branch must be None for {method.name!r}, which has no epochs of a parent, got '{path}'")
-        found, own = _read(path), asdict(method)
-        options = {f.name: own[f.name] for f in fields(METHODS[method.parent])}
-        theirs = {**found["identity"], "epoch": found["counters"]["epoch"], "step": found["counters"]["step"]}
-        if theirs["method"] == method.parent:  # what is not named has its default
-            theirs["options"] = {**runs.plain(asdict(METHODS[method.parent]())), **theirs["options"]}
-        wanted = {**self.identity, "method": method.parent, "options": runs.plain(options)}
-        if different := _differences(theirs, {**wanted, "epoch": epoch, "step": 0}):
-            remedy = "train the parent by the same config, with keep=(that epoch,)"
+            raise ValueError(
+                f"branch must be None for {method.name!r}, which takes no epochs over, got '{path}'; drop it"
+            )
+        remedy = f"train {method.parent!r} by the same config with keep=({epoch},)"
+        if not path.exists():
+            raise TrainingError(f"branch must be an existing file, got '{path}'; {remedy}")
+        found, parent = _read(path, remedy), parent_of(method)
+        theirs, options = found["identity"], runs.plain(asdict(parent))
+        if theirs["method"] == parent.name:  # what is not named has its default
+            theirs = {**theirs, "options": {**runs.plain(asdict(type(parent)())), **theirs["options"]}}
+        different = _differences(theirs, {**self.identity, "method": parent.name, "options": options})
+        done, step = found["counters"]["epoch"], found["counters"]["step"]
+        if not different and (done, step) != (epoch, 0):
+            different = f"{done} epochs and {step} steps instead of {epoch} epochs"
+        if different:
             raise TrainingError(f"'{path}' must be of the parent where this run leaves it, got {different}; {remedy}")
         return found
 
@@ -81,7 +86,7 @@ class Store:
             runs.write_text(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, remedy: str) -> dict[str, Any]:
     """A checkpoint on the CPU. Raises TrainingError for a file that is none."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
@@ -89,7 +94,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise ValueError
     except Exception as error:  # a damaged archive can raise nearly anything
         raise TrainingError(
-            f"'{path}' must be a checkpoint as it was written, got {type(error).__name__}; delete it"
+            f"'{path}' must be a checkpoint as it was written, got {type(error).__name__}; {remedy}"
         ) from None
     return found
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from linfair.attacks import no_memory
 from linfair.data import Dataset
 from linfair.models import save_weights
-from linfair.train.checkpoint import EPOCH, Store, weights_fingerprint
+from linfair.train.checkpoint import KEPT, Store, weights_fingerprint
 from linfair.train.config import TrainConfig, TrainingError
 from linfair.train.run import Run
 from linfair.train.state import ClassState, ClassWeights
@@ -35,7 +35,7 @@ class FitResult:
     Args:
         model: the selected weights (of the average, if on), float32, in evaluation mode; of an unfinished run, so far.
         selected: the epoch of these weights, counted from 1; 0 before there is one.
-        branched: how many epochs at the start were trained by a run of the parent (``fit(branch=...)``).
+        shared_epochs: how many, at the start, were taken over from a run of the parent (``fit(branch=...)``).
         history: one row an epoch, as in ``log.jsonl``; ``epoch`` counts from 1, accuracies are lists over the classes,
             None where nobody measured; ``weights`` holds the fields of ClassWeights that were not neutral.
         weights: what the rule would steer next.
@@ -46,7 +46,7 @@ class FitResult:
 
     model: nn.Module = field(repr=False)
     selected: int
-    branched: int
+    shared_epochs: int
     history: list[dict[str, Any]] = field(repr=False)
     weights: ClassWeights = field(repr=False)
     state: ClassState = field(repr=False)
@@ -79,10 +79,11 @@ def fit(
             checkpoint belongs to; one callable cannot be told from another, so give each a folder of its own.
         progress: a bar an epoch, where somebody looks at a terminal.
         stop_after: seconds, at least one step: then write a checkpoint and return with ``finished=False``.
-        keep: epochs, counted from 1, whose checkpoints stay in the folder as ``epoch-<n>.pt``.
-        branch: a checkpoint that a run of the method's parent by the same config kept, of the last epoch in which the
-            two are the same (``method.branches(epochs)``). A run without a checkpoint of its own starts there; on the
-            CPU it comes to the bits that it would have come to alone.
+        keep: epochs, counted from 1, at whose ends a checkpoint stays in the folder as ``epoch-<n>.pt``; those that a
+            run goes on behind leave none.
+        branch: what a run of the method's parent, by the same config, kept of the last epoch that the two share
+            (``method.shared_epochs(epochs)``). A run without a checkpoint of its own starts there; on the CPU, with the
+            same number of threads, it comes to the bits that it would have come to alone.
 
     Raises:
         TrainingError: a loss that is not finite (with epoch and step), no memory left (with a batch size to try), a
@@ -92,6 +93,8 @@ def fit(
     for name, given in {"stop_after": stop_after is not None, "keep": bool(keep)}.items():
         if given and folder is None:
             raise ValueError(f"{name} needs a folder to go on from, got None; pass folder")
+    if outside := [epoch for epoch in keep if epoch not in range(1, config.epochs + 1)]:
+        raise ValueError(f"keep must hold epochs from 1 to {config.epochs}, got {outside[0]!r}; drop it")
     deadline = time.monotonic() + (float("inf") if stop_after is None else stop_after)
     store = Store(None if folder is None else Path(folder), config, data.fingerprint, weights_fingerprint(teacher))
     found = store.load()
@@ -133,7 +136,7 @@ def _epoch(run: Run, store: Store, bar: tqdm, deadline: float, keep: Collection[
     run.seconds += time.monotonic() - clock
     run.finish_epoch()
     if run.epoch in keep:
-        store.save(run.state_dict(), EPOCH.format(run.epoch))
+        store.save(run.state_dict(), KEPT.format(run.epoch))
     store.save(run.state_dict())
     store.log(run.history)
     return time.monotonic() < deadline or run.epoch == run.config.epochs
@@ -147,7 +150,7 @@ def _result(run: Run, store: Store, *, finished: bool) -> FitResult:
     if finished and store.folder is not None:
         path = store.folder / "model.pt"
         save_weights(model, path, epoch=run.best["epoch"], config=store.identity)
-    return FitResult(model, run.best["epoch"], run.branched, run.history, run.weights, run.state, finished, path)
+    return FitResult(model, run.best["epoch"], run.shared_epochs, run.history, run.weights, run.state, finished, path)
 
 
 def _bar(run: Run, progress: bool) -> tqdm:

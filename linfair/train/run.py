@@ -28,7 +28,7 @@ SPLIT_SEED = 0
 """The validation part is the same for every run on a data set: a teacher has not trained on its student's."""
 
 
-COUNTERS = ("epoch", "step", "branched", "seconds")
+COUNTERS = ("epoch", "step", "shared_epochs", "seconds")
 NOTHING: dict[str, Any] = {"epoch": 0, "score": -math.inf, "model": None}
 """The best epoch before there is one."""
 
@@ -76,7 +76,7 @@ class Run:
         self.state = ClassState(data.n_classes, device)
         self.weights = ClassWeights.neutral(data.n_classes, device)
         self.losses = torch.zeros(self.batches.steps, device=device)
-        self.epoch = self.step = self.checked = self.branched = 0
+        self.epoch = self.step = self.checked = self.shared_epochs = 0
         self.seconds = 0.0
         self.history: list[dict[str, Any]] = []
         self.best = NOTHING
@@ -225,9 +225,9 @@ class Run:
         self.history, self.best = found["history"], found["best"]
 
     def branch(self, found: Mapping[str, Any]) -> None:
-        """Go on from the end of an epoch of the parent: the rule acts on what that epoch measured."""
+        """Take over the epochs of a run of the parent: the rule acts on what the last of them measured."""
         self.load_state_dict(found)
-        self.branched = self.epoch
+        self.shared_epochs = self.epoch
         self.epoch -= 1
         self._steer()
         self.epoch += 1

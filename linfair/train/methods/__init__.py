@@ -48,7 +48,7 @@ METHODS: dict[str, type[Method]] = {
     )
 }
 
-__all__ = ["METHODS", "Method", "get_method"]
+__all__ = ["METHODS", "Method", "get_method", "parent_of"]
 
 
 def get_method(name: str, **options: Any) -> Method:
@@ -66,3 +66,9 @@ def get_method(name: str, **options: Any) -> Method:
                 f"options of {name} must be among {', '.join(known) or 'none'}, got {option!r}; drop or rename it"
             )
     return METHODS[name](**options)
+
+
+def parent_of(method: Method) -> Method:
+    """The method it was made from, with the values of the fields that both have."""
+    cls = METHODS[method.parent]
+    return cls(**{field.name: getattr(method, field.name) for field in fields(cls)})

@@ -53,11 +53,11 @@ class _DAFA(Method):
         if self.apply not in APPLY:
             raise ValueError(f"apply must be one of {', '.join(APPLY)}, got {self.apply!r}; pick one of them")
 
-    def branches(self, epochs: int) -> int:
+    def shared_epochs(self, epochs: int) -> int:
         return warmup_epochs(self.warmup, epochs)
 
     def rule(self, state: ClassState, weights: ClassWeights, epoch: int, epochs: int) -> ClassWeights:
-        if epoch + 1 != self.branches(epochs):
+        if epoch + 1 != self.shared_epochs(epochs):
             return weights
         moved = float32(dafa_weights(state.mean_softmax, self.strength))
         return replace(weights, **{field: moved.clone() for field in APPLY[self.apply]})

@@ -142,11 +142,11 @@ class DomainMixupEasy(DomainMixupRobust):
         super().__post_init__()
         as_share("warmup", self.warmup)
 
-    def branches(self, epochs: int) -> int:
+    def shared_epochs(self, epochs: int) -> int:
         return warmup_epochs(self.warmup, epochs)
 
     def rule(self, state: ClassState, weights: ClassWeights, epoch: int, epochs: int) -> ClassWeights:
-        if epoch + 1 != self.branches(epochs):
+        if epoch + 1 != self.shared_epochs(epochs):
             return weights
         return replace(weights, mix=float32(self.chosen(state.robust_accuracy)))
 

@@ -48,8 +48,8 @@ class Method:
         """The scalar to minimise. Weights act on samples; the sum is divided by N, not by the sum of the weights."""
         raise NotImplementedError
 
-    def branches(self, epochs: int) -> int:
-        """After how many of ``epochs`` epochs it leaves its parent, whose bits it has until then. Here: 0, at once."""
+    def shared_epochs(self, epochs: int) -> int:
+        """How many of ``epochs`` epochs, at the start, are its parent's bit for bit and may be taken over. Here: 0."""
         return 0
 
     def rule(self, state: ClassState, weights: ClassWeights, epoch: int, epochs: int) -> ClassWeights:
