@@ -32,6 +32,8 @@ from linfair.runs import Row
 APPLY = ("weights", "margins", "both")
 MIXED = {"easy": -1, "hard": 1}
 """Which classes mix -> predicted change of the disparity."""
+LAWS = ("fixed", "few", "many")
+"""c: lambda = 1/2 against Beta, some images a mix against two, many against some."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def bench(cfg: Config, options: DeepOptions, data: Dataset, stem: Path) -> Bench
 
 
 def cells(cfg: Config, bench: Bench) -> list[Row]:
-    """One a seed and prediction, of (a) one a radius, of (b) one for each choice of classes."""
+    """One a seed and prediction; of (a) one a radius, of (b) one a choice of classes, of (c) one a comparison."""
     found: list[Row] = []
     for seed in cfg.seeds:
         for part in cfg.parts:
@@ -139,6 +141,8 @@ def cells(cfg: Config, bench: Bench) -> list[Row]:
                 pieces = [{"eps": eps} for eps in Plan(cfg, bench.data, seed).setting("radii")]
             elif part == "b":
                 pieces = [{"mixed": kind} for kind in MIXED]
+            elif part == "c":
+                pieces = [{"law": law} for law in LAWS]
             found += [{"part": part, "seed": seed, **piece} for piece in pieces]
     return found
 
@@ -172,11 +176,12 @@ def compute(cell: Row, cfg: Config, bench: Bench) -> list[Row]:
         ]
     elif part == "c":
         fixed, (few, many) = plan.of("domain_mixup_robust"), plan.ways()
-        rows = [
-            change("lambda = 1/2", "Beta", "disparity", -1, fixed, plan.of("domain_mixup_beta")),
-            change(f"{cfg.ways[0]}-way", "2-way", "disparity", -1, few, fixed),
-            change(f"{cfg.ways[1]}-way", f"{cfg.ways[0]}-way", "disparity", 1, many, few),
-        ]
+        title, base, sign, a, b = {
+            "fixed": ("lambda = 1/2", "Beta", -1, fixed, plan.of("domain_mixup_beta")),
+            "few": (f"{cfg.ways[0]}-way", "2-way", -1, few, fixed),
+            "many": (f"{cfg.ways[1]}-way", f"{cfg.ways[0]}-way", 1, many, few),
+        }[cell["law"]]
+        rows = [change(title, base, "disparity", sign, a, b)]
     elif part == "d":
         runs = plan.of("domain_mixup_natural"), plan.of("standard")
         rows = [change("mixup, no attack", "standard", "disparity", 1, *runs, weak=plan.setting("weak"))]
