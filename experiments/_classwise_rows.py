@@ -86,13 +86,16 @@ def neighbours(names: list[str], found: dict[str, Any], n: np.ndarray) -> Row:
 
 
 def gains(run: dict[str, Any], base: dict[str, Any], labels: np.ndarray) -> Row:
-    """PGD-20 accuracy of one run minus that of another on the same images: paired bootstrap, 95 %."""
+    """PGD-20 accuracy of one run minus that of another on the same images: paired bootstrap, 95 %.
+
+    Columns gain<seed>_<quantity>, so that every seed keeps its own.
+    """
     flags = flags_of(run, "pgd20"), flags_of(base, "pgd20")
     ours, theirs = metrics.paired_accuracies(labels, *flags, np.random.default_rng(0), n_boot=DRAWS)
-    row: Row = {"gain_over": base["config"]["method"], "gain_seed": run["config"]["seed"]}
+    row: Row = {"gain_over": base["config"]["method"]}
     for name in ERRORS:
-        found = effect(STATISTICS[name](ours) - STATISTICS[name](theirs))
-        row |= {f"gain_{name}{end}": found[key] for end, key in (("", "effect"), ("_low", "low"), ("_high", "high"))}
+        found, key = effect(STATISTICS[name](ours) - STATISTICS[name](theirs)), f"gain{run['config']['seed']}_{name}"
+        row |= {f"{key}{end}": found[part] for end, part in (("", "effect"), ("_low", "low"), ("_high", "high"))}
     return row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,14 +94,16 @@ def short_table(rows: Sequence[Row]) -> str:
 
 
 def gain_table(rows: Sequence[Row]) -> str:
-    """Differences to the parent under PGD-20 in points, with paired 95 % intervals."""
+    """Differences to the parent under PGD-20 in points, with paired 95 % intervals: a row a method and seed."""
     body = []
     for row in (row for row in rows if row.get("gain_over")):
-        line = [f"{title(row['method'])} - {title(row['gain_over'])}", row["gain_seed"]]
-        for name in ("worst", "avg", "disparity"):
-            value, low, high = (100 * row[f"gain_{name}{end}"] for end in ("", "_low", "_high"))
-            line.append(f"{value:+.1f} [{low:.1f}, {high:.1f}]")
-        body.append(line)
+        keys = [key.removesuffix("_avg") for key in row if re.fullmatch(r"gain\d+_avg", key) and row[key] is not None]
+        for key in sorted(keys, key=lambda key: int(key.removeprefix("gain"))):
+            line = [f"{title(row['method'])} - {title(row['gain_over'])}", key.removeprefix("gain")]
+            for name in ("worst", "avg", "disparity"):
+                value, low, high = (100 * row[f"{key}_{name}{end}"] for end in ("", "_low", "_high"))
+                line.append(f"{value:+.1f} [{low:.1f}, {high:.1f}]")
+            body.append(line)
     return markdown(["PGD-20, points", "seed", "worst class", "average", "disparity"], body)
 
 

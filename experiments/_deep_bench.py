@@ -80,6 +80,10 @@ class Bench:
         """Where a run trains: the same for every experiment that wants it."""
         return self.work_folder / f"{run.name}-{self.identity(run)[:8]}"
 
+    def weights(self, run: Run) -> Path:
+        """Where the weights of a teacher lie, beside its record."""
+        return self.records / f"{run.name}.pt"
+
     def read(self, run: Run) -> dict[str, Any] | None:
         """The record of a run, of this experiment or another; None where there is none of this identity.
 
@@ -93,7 +97,10 @@ class Bench:
         return None
 
     def describes(self, record: dict[str, Any], run: Run) -> bool:
-        """Whether a record is of the weights at hand, by the seconds of its epochs; yes where there are none."""
+        """Whether a record, or what kept weights say, is of the weights at hand, by the seconds of its epochs.
+
+        Yes where there are none.
+        """
         if not self.trained(run):
             return True
         return [row["seconds"] for row in record["history"]] == [row["seconds"] for row in self.log(run)]
@@ -223,6 +230,7 @@ class Bench:
             if shared := shared_with(run, self):
                 shared.path.unlink(missing_ok=True)
             (self.records / f"{run.name}.json").unlink(missing_ok=True)
+            self.weights(run).unlink(missing_ok=True)
             with suppress(Busy), locked(self.folder(run)):
                 for path in self.folder(run).iterdir():
                     if path.name != LOCK:

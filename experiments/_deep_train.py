@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import time
 from contextlib import nullcontext
@@ -18,9 +19,9 @@ from _deep_runs import Measure, Run, restrict, stratified
 from linfair import runs
 from linfair.attacks import exact_float32, parse_budget, pgd, robust_flags
 from linfair.data import Dataset
-from linfair.models import attack_copy
+from linfair.models import attack_copy, build, load_weights, read_weights, save_weights
 from linfair.train import FitResult, TrainConfig, fit
-from linfair.train.checkpoint import KEPT
+from linfair.train.checkpoint import KEPT, weights_fingerprint
 from linfair.train.methods import get_method, parent_of
 
 SCHEMA = 1
@@ -118,8 +119,39 @@ def _branch(bench: Bench, run: Run) -> Path | None:
 
 
 def _teacher(bench: Bench, run: Run) -> nn.Module:
-    with nullcontext() if bench.trained(run) else locked(bench.folder(run)):
-        return trained(bench, run).model
+    """The network to distil from, as it lies beside its record: whoever has that file learns from the same.
+
+    Raises Busy while another process trains it.
+    """
+    path = bench.weights(run)
+    if not _kept(bench, run, path):
+        with nullcontext() if bench.trained(run) else locked(bench.folder(run)):
+            model = trained(bench, run).model
+        history = [{"seconds": row["seconds"]} for row in bench.log(run)]
+        save_weights(_halved(model), path, run=run.name, hash=bench.identity(run), history=history)
+    data = restrict(bench.data, run.classes) if run.classes else bench.data
+    _, channels, height, width = data.train_images.shape
+    recipe, moments = bench.recipe.train, {"mean": [0.0] * channels, "std": [1.0] * channels}  # the file has its own
+    model = build(recipe.model, data.n_classes, (channels, height, width), width=recipe.width, **moments)
+    load_weights(model, path)
+    return model.requires_grad_(False).eval()
+
+
+def _kept(bench: Bench, run: Run, path: Path) -> bool:
+    """Whether a file has the weights of this run, and of the training at hand where there is one."""
+    if not path.exists():
+        return False
+    meta = read_weights(path)[1]
+    return meta.get("hash") == bench.identity(run) and bench.describes(meta, run)
+
+
+def _halved(model: nn.Module) -> nn.Module:
+    """A copy with kernels and matrices in float16, which is finer than the bfloat16 a teacher computes in."""
+    found = copy.deepcopy(model)
+    for parameter in found.parameters():
+        if parameter.dim() > 1:
+            parameter.data = parameter.data.half()
+    return found
 
 
 def _record(bench: Bench, run: Run, fitted: FitResult) -> dict[str, Any]:
@@ -133,7 +165,7 @@ def _record(bench: Bench, run: Run, fitted: FitResult) -> dict[str, Any]:
         "run": run.name,
         "hash": bench.identity(run),
         "config": runs.plain({**dataclasses.asdict(config_of(bench, run)), "classes": run.classes}),
-        "teacher": run.teacher and {"run": run.teacher.name, "hash": bench.identity(run.teacher)},
+        "teacher": run.teacher and _described(bench, run.teacher),
         "dataset": {"label": bench.data.label, "fingerprint": bench.data.fingerprint, "classes": data.class_names},
         "shared": shared and {"run": shared.run.name, "hash": bench.identity(shared.run), "epochs": shared.epochs},
         "selected": {"epoch": fitted.selected, "score": chosen["score"]},
@@ -143,6 +175,11 @@ def _record(bench: Bench, run: Run, fitted: FitResult) -> dict[str, Any]:
         "environment": {**bench.environment, "device": device_name(bench.options.device)},
         "measurements": {},
     }
+
+
+def _described(bench: Bench, run: Run) -> dict[str, Any]:
+    weights = weights_fingerprint(_teacher(bench, run))
+    return {"run": run.name, "hash": bench.identity(run), "weights": weights}
 
 
 def _rounded(value: Any, digits: int = 5) -> Any:

@@ -25,8 +25,9 @@ from linfair.data import Dataset
 from linfair.runs import Row
 
 STEM = "classwise"
-PARENTS = {"dafa_trades": "trades", "absld": "rslad", **{m: "standard" for m in NATURAL if m != "standard"}}
-"""What a method is compared with image by image; the others with PGD-AT."""
+PARENTS = {"dafa_trades": "trades", "rslad": "trades", "ard": "trades", "absld": "rslad"}
+PARENTS |= {m: "standard" for m in NATURAL if m != "standard"}
+"""What a method is compared with image by image, those that distil with their teacher; the others with PGD-AT."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ def cells(cfg: Config, bench: Bench) -> list[Row]:
 
 
 def compute(cell: Row, cfg: Config, bench: Bench) -> list[Row]:
-    """One row from the record of a finished run; of the first seed also what it gains over its parent."""
+    """One row from the record of a finished run, with what it gains over its parent of the same seed."""
     record, parent = bench.result(Run(**cell)), PARENTS.get(cell["method"], "pgd_at")
     row, base = row_of(record), bench.read(Run(parent, cell["seed"]))
-    if base and "pgd20" in base["measurements"] and parent != cell["method"] and cell["seed"] == cfg.seeds[0]:
+    if base and "pgd20" in base["measurements"] and parent != cell["method"]:
         row |= gains(record, base, bench.data.test_labels)
     return [row]
 

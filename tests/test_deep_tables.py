@@ -69,12 +69,20 @@ def test_gains_are_paired_differences_to_the_parent():
     base, run = record_of("pgd_at", 0, (20, 50, 80)), record_of("dafa_pgd", 0, (40, 50, 60))
     row = _classwise_rows.gains(run, base, np.repeat([0, 1, 2], 100))
     assert row["gain_over"] == "pgd_at"
-    assert row["gain_worst"] == pytest.approx(0.2)
-    assert row["gain_avg"] == pytest.approx(0.0)
-    assert row["gain_disparity"] == pytest.approx(-0.4)
-    assert 0.1 < row["gain_worst_low"] < 0.2 < row["gain_worst_high"] < 0.3
-    (shown,) = _classwise_rows.summary([_classwise_rows.row_of(run) | row])
-    assert "| DAFA (PGD) - PGD-AT | 0 | +20.0 [" in _classwise_table.gain_table([shown])
+    assert row["gain0_worst"] == pytest.approx(0.2)
+    assert row["gain0_avg"] == pytest.approx(0.0)
+    assert row["gain0_disparity"] == pytest.approx(-0.4)
+    assert 0.1 < row["gain0_worst_low"] < 0.2 < row["gain0_worst_high"] < 0.3
+
+
+def test_every_seed_keeps_its_gain():
+    rows = []
+    for seed, accuracies in enumerate(((40, 50, 60), (10, 50, 60))):
+        base, run = record_of("pgd_at", seed, (20, 50, 80)), record_of("dafa_pgd", seed, accuracies)
+        gains = _classwise_rows.gains(run, base, np.repeat([0, 1, 2], 100))
+        rows += [_classwise_rows.row_of(base), _classwise_rows.row_of(run) | gains]
+    lines = _classwise_table.gain_table(_classwise_rows.summary(rows)).splitlines()[2:]
+    assert [line[:31] for line in lines] == ["| DAFA (PGD) - PGD-AT | 0 | +20", "| DAFA (PGD) - PGD-AT | 1 | -10"]
 
 
 def test_neighbours_rank_by_clean_similarity():

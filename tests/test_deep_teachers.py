@@ -1,0 +1,105 @@
+"""Teachers of deep runs: their weights lie beside their records, and every student learns from that file."""
+
+import dataclasses
+import shutil
+
+import pytest
+import torch
+
+import _deep_bench
+import _deep_recipes
+import _deep_runs
+import _deep_train
+from _deep_options import DeepOptions
+from _deep_runs import Measure, Run
+from linfair.data import load_digits
+from linfair.models import read_weights
+
+TEACHER, STUDENTS = Run("trades", 1), (Run("rslad", 1), Run("ard", 1))
+
+
+def bench_in(folder, *manifest, **options):
+    """A bench of real runs, a second each."""
+    return _deep_bench.opened(
+        _deep_runs.shrink(load_digits(), 200), _deep_recipes.TINY(_deep_recipes.DIGITS), manifest,
+        lambda run, bench: (Measure("clean"),), DeepOptions(work=folder / "work", **options), folder / "data" / "toy",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A student and the teacher it made train."""
+    bench = bench_in(tmp_path_factory.mktemp("first"), STUDENTS[0])
+    bench.work()
+    return bench
+
+
+def carried(first, folder, *manifest):
+    """A bench elsewhere that has the teacher's file and nothing more."""
+    bench = bench_in(folder, *manifest)
+    shutil.copy(first.weights(TEACHER), bench.weights(TEACHER))
+    return bench
+
+
+def taught(bench, run):
+    """What a record says of the teacher's weights."""
+    return bench.read(run)["teacher"]["weights"]
+
+
+def test_another_machine_learns_from_the_same_teacher(first, tmp_path):
+    there = carried(first, tmp_path, *STUDENTS)
+    there.work()
+    assert {taught(there, run) for run in STUDENTS} == {taught(first, STUDENTS[0])}
+    assert not there.folder(TEACHER).exists()
+    ours, theirs = (bench.read(STUDENTS[0])["measurements"] for bench in (first, there))
+    assert ours["clean"]["flags"] == theirs["clean"]["flags"]
+
+
+def test_the_file_is_the_trained_network_with_kernels_in_half_precision(first):
+    trained, _ = read_weights(first.folder(TEACHER) / "model.pt")
+    kept, meta = read_weights(first.weights(TEACHER))
+    assert (meta["run"], meta["hash"]) == (TEACHER.name, first.identity(TEACHER))
+    for name, tensor in kept.items():
+        kernel = name.endswith("weight") and tensor.dim() > 1
+        assert tensor.dtype == (torch.float16 if kernel else trained[name].dtype)
+        assert torch.equal(tensor, trained[name].half() if kernel else trained[name])
+    x = torch.from_numpy(first.data.test_images[:32] / first.data.levels).float()
+    with torch.no_grad():
+        exact, rounded = _deep_train.trained(first, TEACHER).model(x), _deep_train._teacher(first, TEACHER)(x)
+    assert 0 < (exact - rounded).abs().max() < 1e-2 * exact.abs().max()
+
+
+def test_weights_trained_again_take_the_place_of_those_kept(first, tmp_path):
+    there = carried(first, tmp_path, TEACHER, STUDENTS[0])
+    there.options = dataclasses.replace(there.options, only=("trades",))
+    there.work()  # no record says that this teacher was measured
+    there.options = dataclasses.replace(there.options, only=())
+    there.work()
+    assert read_weights(there.weights(TEACHER))[1]["history"] == [
+        {"seconds": row["seconds"]} for row in there.log(TEACHER)
+    ]
+
+
+def test_a_teacher_of_another_recipe_does_not_serve(first, tmp_path):
+    there = carried(first, tmp_path, STUDENTS[0])
+    longer = dataclasses.replace(there.recipe.train, epochs=3)
+    there.recipe = dataclasses.replace(there.recipe, train=longer)
+    there.work()
+    assert there.trained(TEACHER)
+    assert read_weights(there.weights(TEACHER))[1]["hash"] == there.identity(TEACHER)
+
+
+def test_a_student_waits_for_a_teacher_in_training(tmp_path):
+    bench = bench_in(tmp_path, STUDENTS[0])
+    with _deep_bench.locked(bench.folder(TEACHER)), pytest.raises(_deep_bench.Busy):
+        _deep_train._teacher(bench, TEACHER)
+
+
+def test_force_drops_the_weights_kept(first, tmp_path):
+    there = carried(first, tmp_path, TEACHER, STUDENTS[0])
+    there.options = dataclasses.replace(there.options, only=("rslad",))
+    there.forget()
+    assert there.weights(TEACHER).exists()
+    there.options = dataclasses.replace(there.options, only=("trades",))
+    there.forget()
+    assert not there.weights(TEACHER).exists()
