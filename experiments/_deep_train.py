@@ -141,7 +141,10 @@ def _kept(bench: Bench, run: Run, path: Path) -> bool:
     """Whether a file has the weights of this run, and of the training at hand where there is one."""
     if not path.exists():
         return False
-    meta = read_weights(path)[1]
+    try:
+        meta = read_weights(path)[1]
+    except ValueError as error:
+        raise ValueError(f"{error}, or delete it to train the teacher again") from None
     return meta.get("hash") == bench.identity(run) and bench.describes(meta, run)
 
 

@@ -103,3 +103,11 @@ def test_force_drops_the_weights_kept(first, tmp_path):
     there.options = dataclasses.replace(there.options, only=("trades",))
     there.forget()
     assert not there.weights(TEACHER).exists()
+
+
+def test_a_damaged_file_is_named_with_the_remedy(tmp_path):
+    bench = bench_in(tmp_path, STUDENTS[0], partial=True)
+    bench.weights(TEACHER).write_bytes(b"no weights")
+    bench.work()
+    assert "trades-s1.pt" in bench.failed[STUDENTS[0].name]
+    assert bench.failed[STUDENTS[0].name].endswith("or delete it to train the teacher again")

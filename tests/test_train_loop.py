@@ -1,4 +1,4 @@
-"""The loop itself: what it learns and records, how it chooses, and what it refuses."""
+"""The loop itself: what it learns and records, what its options and rules do, and where it runs."""
 
 import dataclasses
 from dataclasses import replace
@@ -8,19 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from linfair import attacks, models
-from linfair.data import DataError
-from linfair.train import Losses, TrainingError, batches, fit, loop, validation
-from linfair.train.batches import VALIDATION, counter_seed
+from linfair import models
+from linfair.train import TrainingError, batches, fit
 from linfair.train.methods import METHODS, pgd_at
 from linfair.train.run import Run
-from linfair.train.validation import class_accuracies, selection_score
-from train_cases import CONFIG, digits, same_tensors, saved, timeless
+from train_cases import CONFIG, digits, quick, same_tensors, timeless
 from waiting import synchronising_is_an_error
-
-
-def quick(data=None, **options):
-    return fit(replace(CONFIG, **options), data or digits(160), progress=False)
 
 
 def test_it_learns_to_be_robust(tmp_path):
@@ -155,134 +148,26 @@ def test_validation_leaves_the_model_in_training_mode():
     assert all(module.training for module in run.model.modules())
 
 
-# --- choosing --------------------------------------------------------------------------------------------------------
-
-
-def test_the_test_part_is_never_looked_at():
+def test_a_teacher_is_frozen_and_left_alone():
     data = digits(160)
-    noise = np.random.default_rng(0).integers(0, 17, data.test_images.shape, dtype=np.uint8)
-    other = dataclasses.replace(data, test_images=noise, test_labels=data.test_labels[::-1])
-    a, b = quick(data), quick(other)
-    assert same_tensors(a.model.state_dict(), b.model.state_dict())
-    assert timeless(a.history) == timeless(b.history)
+    module = models.build("small_cnn", 10, (1, 8, 8), width=8).train()
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    fit(replace(CONFIG, method="rslad"), data, teacher=module, progress=False)
+    assert module.training
+    assert all(p.requires_grad and p.grad is None for p in module.parameters())
+    assert same_tensors(module.state_dict(), before)
+    fit(replace(CONFIG, method="rslad"), data, teacher=lambda x: x.flatten(1)[:, :10], progress=False)
 
 
-def test_training_never_sees_the_validation_part():
-    run = Run(replace(CONFIG, validation=0.2, augment=False), digits(), torch.device("cpu"), None)
-    train, held_out = ({image.tobytes() for image in part.images.numpy()} for part in (run.train, run.validation))
-    assert len(held_out) > 250
-    assert not train & held_out
-    assert len(run.train) + len(run.validation) == len(digits().train_labels)
-    counts = torch.bincount(run.validation.labels, minlength=10)
-    assert counts.max() - counts.min() <= 2
-    other = Run(replace(CONFIG, validation=0.2, seed=7), digits(), torch.device("cpu"), None)
-    assert torch.equal(other.validation.images, run.validation.images), "every seed chooses on the same images"
-
-
-@pytest.mark.parametrize("select", ["average", "average+worst", "last"])
-def test_the_best_epoch_is_kept(select, monkeypatch, tmp_path):
-    """Validation is scripted: epochs 2 and 4 are best by worst class, the later of them counts; 3 is by average."""
-    robust = [[0.1, 0.1], [0.5, 0.5], [0.2, 0.9], [0.5, 0.5], [0.3, 0.3]]
-    weights = []
-
-    def scripted(model, *args, **options):
-        weights.append({k: v.clone() for k, v in model.state_dict().items()})
-        return [1.0, 1.0], robust[len(weights) - 1]
-
-    monkeypatch.setattr("linfair.train.run.class_accuracies", scripted)
-    result = fit(replace(CONFIG, epochs=5, select=select), digits(160), folder=tmp_path, progress=False)
-    best = {"average": 3, "average+worst": 4, "last": 5}[select]
-    assert saved(tmp_path)["best"]["epoch"] == result.selected == best
-    assert same_tensors(result.model.state_dict(), weights[best - 1])
-    assert not same_tensors(weights[0], weights[1])
-
-
-def test_epochs_before_the_rule_steers_are_not_chosen(monkeypatch):
-    """The first epoch is the best, but DAFA steers from the third of four on: what came before is PGD-AT."""
-    robust = iter([[0.9, 0.9], [0.8, 0.8], [0.5, 0.6], [0.4, 0.4]] * 2)
-    monkeypatch.setattr("linfair.train.run.class_accuracies", lambda *a, **k: ([1.0, 1.0], next(robust)))
-    config = replace(CONFIG, epochs=4, method="dafa_pgd", options={"warmup": 0.5})
-    result = fit(config, digits(160), progress=False)
-    assert result.selected == 3
-    assert result.history[2]["weights"]
-    assert not result.history[1]["weights"]
-    assert fit(replace(config, method="pgd_at", options={}), digits(160), progress=False).selected == 1
-
-
-def test_validation_takes_no_more_images_at_a_time_than_training(monkeypatch):
-    sizes = []
-    monkeypatch.setattr(validation, "pgd", lambda model, x, *a, **k: sizes.append(len(x)) or x)
-    run = Run(replace(CONFIG, validation=0.2, batch_size=64), digits(), torch.device("cpu"), None)
-    run._record()
-    assert max(sizes) == 64
-    assert sum(sizes) == len(run.validation)
-
-
-def test_scores():
-    assert selection_score("average+worst", [0.5, 0.25, None]) == 0.375 + 0.25
-    assert selection_score("average", [0.5, 0.25]) == 0.375
-    assert selection_score("last", [0.5]) is None
-    assert selection_score("average", [None]) is None
-
-
-def test_a_method_without_attack_is_chosen_on_clean_accuracy():
-    rows = quick(digits(), method="standard").history
-    assert all(
-        row["score"] == pytest.approx(np.mean(row["validation_clean"]) + min(row["validation_clean"])) for row in rows
-    )
-
-
-@pytest.mark.parametrize("options", [{"validation_steps": 0}, {"eps": 0.0}], ids=str)
-def test_without_an_attack_in_validation_clean_accuracy_chooses(options):
-    for row in quick(digits(), **options).history:
-        assert row["validation_robust"] == [None] * 10
-        clean = row["validation_clean"]
-        assert row["score"] == pytest.approx(np.mean(clean) + min(clean))
-
-
-def test_without_validation_the_last_weights_come_back():
-    result = quick(validation=0.0, select="last", ema=0.0)
-    assert result.history[-1]["validation_clean"] == [None] * 10
-    assert result.finished
-
-
-def test_validation_attacks_the_weights_it_judges(monkeypatch):
-    gaps = []
-
-    def compare(model, attacked, images, *args, **options):
-        x = images.batch(0, 50)[0]
-        gaps.append((attacked(x) - model.eval()(x)).abs().max().item())
-        return [1.0], [1.0]
-
-    monkeypatch.setattr("linfair.train.run.class_accuracies", compare)
-    for ema in (0.0, 0.5):
-        quick(precision="float32", ema=ema, epochs=3)
-    assert len(gaps) == 6
-    assert max(gaps) < 1e-3
-
-
-def test_validation_is_the_attack_it_says(monkeypatch):
-    asked = []
-    monkeypatch.setattr(validation, "pgd", lambda *a, **k: asked.append(k) or attacks.pgd(*a, **k))
-    run = Run(replace(CONFIG, precision="float32", fold=False, ema=0.0), digits(), torch.device("cpu"), None)
-    for _ in range(5):
-        run.advance()
-    part = run.validation
-    clean, robust = class_accuracies(
-        run.model, run.target.call, part, 10, run.threat, 10, counter_seed(VALIDATION, 0, 0)
-    )
-    assert len(asked) == 1
-    assert (asked[0]["eps"], asked[0]["step"], asked[0]["steps"], asked[0]["norm"]) == (1 / 8, 1 / 32, 10, "linf")
-    x, y = part.batch(0, len(part))
-    g = torch.Generator().manual_seed(counter_seed(VALIDATION, 0, 0))
-    worst = attacks.pgd(run.model, x, y, eps="1/8", step=1 / 32, steps=10, generator=g)
-    for images, got in ((x, clean), (worst, robust)):
-        flags = run.model.eval()(images).argmax(1) == y
-        assert got == pytest.approx([flags[y == k].double().mean().item() for k in range(10)])
-    assert np.mean(np.array(clean, float)) > np.mean(np.array(robust, float))
-
-
-# --- rules -----------------------------------------------------------------------------------------------------------
+def test_a_bar_an_epoch(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    fit(CONFIG, digits(160))
+    shown = capsys.readouterr().err
+    assert "pgd_at 2/2, clean" in shown
+    assert "images/s" in shown
+    monkeypatch.undo()
+    fit(CONFIG, digits(160))
+    assert capsys.readouterr().err == "", "silent where nobody looks"
 
 
 def test_the_rule_steers_the_next_epoch(monkeypatch):
@@ -310,148 +195,6 @@ def test_neutral_dafa_weights_are_trades():
     a = quick(**options)
     b = quick(**options | {"method": "dafa_trades"})
     assert a.history[0]["loss"] == b.history[0]["loss"]
-
-
-# --- what goes wrong -------------------------------------------------------------------------------------------------
-
-
-def test_a_loss_that_is_not_finite_stops_with_epoch_and_step(monkeypatch, tmp_path):
-    plain, calls = pgd_at.PGDAT.loss, []
-
-    def loss(self, x, x_adv, y, weights, ctx):
-        calls.append(ctx.epoch)
-        out = plain(self, x, x_adv, y, weights, ctx)
-        return Losses(out.loss * float("nan"), out.logits_adv) if calls.count(1) == 3 else out
-
-    monkeypatch.setattr(pgd_at.PGDAT, "loss", loss)
-    config = replace(CONFIG, batch_size=32)
-    with pytest.raises(TrainingError, match=r"the loss must be finite, got nan in epoch 2 of 2, step 3 of 4; lower lr"):
-        fit(config, digits(160), folder=tmp_path, progress=False)
-    assert len(calls) == 4 + 3
-    kept = saved(tmp_path)
-    assert kept["counters"]["epoch"] == 1
-    assert all(v.isfinite().all() for v in kept["model"].values())
-    monkeypatch.setattr(pgd_at.PGDAT, "loss", plain)
-    assert fit(config, digits(160), folder=tmp_path, progress=False).finished
-
-
-def test_the_check_may_be_rare(monkeypatch):
-    """As on an accelerator: the step named is the first bad one, not the one of the look."""
-    run = Run(replace(CONFIG, batch_size=16, lr=1e30), digits(160), torch.device("cpu"), None)
-    for _ in range(run.batches.steps):
-        run.advance()
-    first = int((~run.losses.isfinite()).nonzero()[0]) + 1
-    assert 1 < first < run.batches.steps
-    with pytest.raises(TrainingError, match=rf"step {first} of"):
-        run.check()
-
-
-def test_weights_that_are_not_finite_are_never_kept(tmp_path, monkeypatch):
-    plain = Run.check
-
-    def check(self):
-        plain(self)
-        if self.step == self.batches.steps:
-            next(iter(self.model.parameters())).data.fill_(float("inf"))
-
-    monkeypatch.setattr(Run, "check", check)
-    with pytest.raises(TrainingError, match="the weights must be finite"):
-        fit(CONFIG, digits(160), folder=tmp_path, progress=False)
-    assert not (tmp_path / "checkpoint.pt").exists()
-
-
-def test_a_checkpoint_inside_an_epoch_is_never_of_bad_weights(tmp_path, monkeypatch):
-    """The loss of a step is that before its update: it may be finite where the weights no longer are."""
-    config, data = replace(CONFIG, batch_size=32), digits(160)
-    assert not fit(config, data, folder=tmp_path, progress=False, stop_after=0.0).finished
-    kept, plain = (tmp_path / "checkpoint.pt").read_bytes(), Run.advance
-
-    def advance(self):
-        plain(self)
-        next(iter(self.model.parameters())).data.fill_(float("nan"))
-
-    monkeypatch.setattr(Run, "advance", advance)
-    with pytest.raises(TrainingError, match=r"the weights must be finite, got nan in epoch 1 of 2, step 2 of 4"):
-        fit(config, data, folder=tmp_path, progress=False, stop_after=0.0)
-    assert (tmp_path / "checkpoint.pt").read_bytes() == kept
-    monkeypatch.undo()
-    assert fit(config, data, folder=tmp_path, progress=False).finished
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: not enough memory"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        MemoryError(),
-    ],
-)
-def test_out_of_memory_says_what_to_try(error, monkeypatch):
-    def advance(self):
-        raise error
-
-    monkeypatch.setattr(loop.Run, "advance", advance)
-    with pytest.raises(TrainingError, match=r"got 128, which does not; try batch_size=64") as caught:
-        quick()
-    assert caught.value.__cause__ is error
-
-
-def test_other_errors_pass(monkeypatch):
-    def advance(self):
-        raise RuntimeError("of another kind")
-
-    monkeypatch.setattr(loop.Run, "advance", advance)
-    with pytest.raises(RuntimeError, match=r"^of another kind$"):
-        quick()
-    assert not torch.backends.cudnn.benchmark
-
-
-def test_labels_must_be_classes_and_every_class_there():
-    data = digits(160)
-    with pytest.raises(ValueError, match=r"train_labels must lie in 0\.\.9, got 1\.\.10"):
-        quick(dataclasses.replace(data, train_labels=data.train_labels + 1))
-    keep = data.train_labels != 3
-    with pytest.raises(DataError, match="must hold every class, got no image of '3'"):
-        quick(dataclasses.replace(data, train_images=data.train_images[keep], train_labels=data.train_labels[keep]))
-
-
-def test_a_class_missing_from_a_batch_is_nothing_special():
-    assert all(np.isfinite(row["loss"]) for row in quick(batch_size=4, epochs=1).history)
-
-
-def test_a_teacher_where_one_is_needed():
-    with pytest.raises(ValueError, match="teacher must be a model for method 'rslad', got None"):
-        quick(method="rslad")
-
-
-def test_a_teacher_is_frozen_and_left_alone():
-    data = digits(160)
-    module = models.build("small_cnn", 10, (1, 8, 8), width=8).train()
-    before = {k: v.clone() for k, v in module.state_dict().items()}
-    fit(replace(CONFIG, method="rslad"), data, teacher=module, progress=False)
-    assert module.training
-    assert all(p.requires_grad and p.grad is None for p in module.parameters())
-    assert same_tensors(module.state_dict(), before)
-    fit(replace(CONFIG, method="rslad"), data, teacher=lambda x: x.flatten(1)[:, :10], progress=False)
-
-
-def test_unknown_names():
-    with pytest.raises(ValueError, match="method must be one of"):
-        quick(method="at")
-    with pytest.raises(ValueError, match="model must be one of"):
-        quick(model="resnet")
-
-
-def test_a_bar_an_epoch(capsys, monkeypatch):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    fit(CONFIG, digits(160))
-    shown = capsys.readouterr().err
-    assert "pgd_at 2/2, clean" in shown
-    assert "images/s" in shown
-    monkeypatch.undo()
-    fit(CONFIG, digits(160))
-    assert capsys.readouterr().err == "", "silent where nobody looks"
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from linfair.data import Dataset, load_digits
-from linfair.train import TrainConfig
+from linfair.train import FitResult, TrainConfig, fit
 
 CONFIG = TrainConfig(model="small_cnn", width=8, epochs=2, batch_size=128, eps="1/8", step="1/16", steps=2)
 """Stop, kill, repeat: small, and with everything on that a checkpoint must hold."""
@@ -30,6 +30,11 @@ def digits(n: int | None = None, seed: int = 0) -> Dataset:
 def teacher(data: Dataset) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(data.train_images[0].size, data.n_classes))
+
+
+def quick(data: Dataset | None = None, **options: Any) -> FitResult:
+    """A training of two epochs on 160 images, with some fields of the config replaced."""
+    return fit(dataclasses.replace(CONFIG, **options), data or digits(160), progress=False)
 
 
 def timeless(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
