@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,9 +129,16 @@ class Bench:
         return (self.folder(run) / "model.pt").exists()
 
     def left(self) -> dict[Run, list[Measure]]:
-        """The runs to be trained or measured, with what is to be measured now."""
+        """The runs to be trained or measured, with what is to be measured now: `more` once all have what is wanted."""
+        return self._left(self.runs)
+
+    def due(self) -> dict[Run, list[Measure]]:
+        """What is left of the runs that --only names, whatever the others lack."""
+        return self._left([run for run in self.runs if self.chosen(run)])
+
+    def _left(self, chosen: Sequence[Run]) -> dict[Run, list[Measure]]:
         for wanted in filter(None, (self.wanted, self.more)):
-            if found := {run: missing for run in self.runs if (missing := self.missing(run, wanted))}:
+            if found := {run: missing for run in chosen if (missing := self.missing(run, wanted))}:
                 return found
         return {}
 
@@ -157,7 +164,7 @@ class Bench:
             self.forget()
         if self.options.minutes is not None:
             self.deadline = time.time() + 60.0 * self.options.minutes
-        count = min(self.options.jobs, len(self.left()))
+        count = min(self.options.jobs, len(self.due()))
         if count <= 1:
             self.loop()
         else:
@@ -176,7 +183,7 @@ class Bench:
         threads = 1 if self.data.name == "digits" else max(runs.cores() // self.options.jobs, 1)
         try:
             with threadpool_limits(threads):  # small products are slower on many, and their sums get another order
-                while todo := [r for r in self.left() if r.name not in self.failed and self.chosen(r)]:
+                while todo := [r for r in self.due() if r.name not in self.failed]:
                     if not any([self.attempt(run, finish) for run in todo]):
                         time.sleep(min(2.0, self.remaining()))  # others are at all of them, or at a teacher
         except OutOfTime:

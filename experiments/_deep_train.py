@@ -34,7 +34,7 @@ SLOW = {"autoattack": 120.0}
 
 def finish(bench: Bench, run: Run) -> None:
     """Train a run if need be and measure what is wanted and missing. Raises OutOfTime, Busy, TrainingError."""
-    missing = bench.left().get(run)
+    missing = bench.due().get(run)
     if not missing:  # another process was faster
         return
     known = bench.read(run) if bench.trained(run) else None  # what is trained now has a record of its own
@@ -111,7 +111,7 @@ def _branch(bench: Bench, run: Run) -> Path | None:
     shared = shared_with(run, bench)
     if shared is None or any(bench.folder(run).glob("*.pt")):
         return None
-    due = shared.run in bench.left() and bench.chosen(shared.run) and shared.run.name not in bench.failed
+    due = shared.run in bench.due() and shared.run.name not in bench.failed
     if due and len(bench.log(shared.run)) < shared.epochs:
         with locked(bench.folder(shared.run)):
             trained(bench, shared.run)

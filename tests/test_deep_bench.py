@@ -109,7 +109,7 @@ def bench_in(tmp_path, monkeypatch, *, done=None, **options):
         if done is not None:
             done.append(run.name)
         record = bench.read(run) or {"hash": bench.identity(run), "measurements": {}, "train_seconds": 1.0}
-        for m in bench.left()[run]:
+        for m in bench.due()[run]:
             record["measurements"][m.key] = {"asked": m.n, "seconds": 0.5}
         runs.write_json(bench.records / f"{run.name}.json", record)
 
@@ -201,8 +201,11 @@ def test_no_minutes_means_no_work(tmp_path, monkeypatch):
 
 def test_only_some_methods(tmp_path, monkeypatch):
     done = []
-    bench_in(tmp_path, monkeypatch, done=done, only=("trades",)).work()
-    assert done == ["trades-s0"]
+    bench = bench_in(tmp_path, monkeypatch, done=done, only=("trades",))
+    bench.work()
+    assert done == ["trades-s0", "trades-s0"]
+    assert "apgd" in bench.read(RUNS[1])["measurements"], "further attacks do not wait for runs that are not chosen"
+    assert bench.rest() == ["pgd_at-s0", "absld-s0"]
     with pytest.raises(UsageError, match="--only must be among pgd_at, trades, absld, got wat"):
         bench_in(tmp_path, monkeypatch, only=("wat",))
 
