@@ -204,7 +204,7 @@ def test_only_some_methods(tmp_path, monkeypatch):
     bench = bench_in(tmp_path, monkeypatch, done=done, only=("trades",))
     bench.work()
     assert done == ["trades-s0", "trades-s0"]
-    assert "apgd" in bench.read(RUNS[1])["measurements"], "further attacks do not wait for runs that are not chosen"
+    assert "apgd" in bench.result(RUNS[1])["measurements"], "further attacks do not wait for runs that are not chosen"
     assert bench.rest() == ["pgd_at-s0", "absld-s0"]
     with pytest.raises(UsageError, match="--only must be among pgd_at, trades, absld, got wat"):
         bench_in(tmp_path, monkeypatch, only=("wat",))

@@ -43,7 +43,7 @@ def carried(first, folder, *manifest):
 
 def taught(bench, run):
     """What a record says of the teacher's weights."""
-    return bench.read(run)["teacher"]["weights"]
+    return bench.result(run)["teacher"]["weights"]
 
 
 def test_another_machine_learns_from_the_same_teacher(first, tmp_path):
@@ -51,7 +51,7 @@ def test_another_machine_learns_from_the_same_teacher(first, tmp_path):
     there.work()
     assert {taught(there, run) for run in STUDENTS} == {taught(first, STUDENTS[0])}
     assert not there.folder(TEACHER).exists()
-    ours, theirs = (bench.read(STUDENTS[0])["measurements"] for bench in (first, there))
+    ours, theirs = (bench.result(STUDENTS[0])["measurements"] for bench in (first, there))
     assert ours["clean"]["flags"] == theirs["clean"]["flags"]
 
 

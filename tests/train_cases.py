@@ -32,7 +32,7 @@ def teacher(data: Dataset) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(data.train_images[0].size, data.n_classes))
 
 
-def quick(data: Dataset | None = None, **options: Any) -> FitResult:
+def quick(data: Any = None, **options: Any) -> FitResult:
     """A training of two epochs on 160 images, with some fields of the config replaced."""
     return fit(dataclasses.replace(CONFIG, **options), data or digits(160), progress=False)
 
