@@ -106,7 +106,8 @@ def worst_average(rows: Sequence[Row]) -> Any:
     shown = [(a, name) for a, name in panels if a == "pgd20" or all(row.get(f"{a}_avg") is not None for row in robust)]
     figure, axes = plotting.subplots(1, len(shown), width=plotting.TEXT_WIDTH, height=3.3, squeeze=False)
     for ax, (attack, name) in zip(axes.flat, shown, strict=True):
-        count = " or ".join(map(str, sorted({row[f"{attack}_n"] for row in robust})))
+        counts = [row.get(f"{attack}_n{end}") for row in robust for end in ("", "_most")]
+        count = " or ".join(map(str, sorted({n for n in counts if n is not None})))
         for row in robust:
             x, y = (100 * row[f"{attack}_{m}"] for m in ("avg", "worst"))
             errors = [200 * total_error(row, f"{attack}_{m}") for m in ("avg", "worst")]

@@ -102,7 +102,8 @@ def gains(run: dict[str, Any], base: dict[str, Any], labels: np.ndarray) -> Row:
 def summary(rows: list[Row]) -> list[Row]:
     """One row a method: means over its seeds, and `_seeds_se`, the standard error over seeds where there are several.
 
-    `_se` is the mean over the seeds of the standard error over test images. rho is taken seed by seed.
+    `_se` is the mean over the seeds of the standard error over test images. rho is taken seed by seed. `_n_most` stands
+    beside `_n` where some seeds were measured on more images.
     """
     base = {row["seed"]: row for row in rows if row["method"] == BASE}
     methods = dict.fromkeys(row["method"] for row in rows)
@@ -123,7 +124,9 @@ def _method(rows: list[Row], base: dict[int, Row]) -> Row:
         if isinstance(value, str) or not values or key.startswith(("to_neighbour", "gain")):  # of one seed
             found[key] = value
         else:
-            found[key] = int(values[0]) if key.endswith("_n") or key == "epochs" else float(np.mean(values))
+            found[key] = int(min(values)) if key.endswith("_n") or key == "epochs" else float(np.mean(values))
+            if key.endswith("_n") and max(values) > min(values):
+                found[f"{key}_most"] = int(max(values))
             if any(key == f"{a}_{name}" for a in attacks for name in (*ERRORS, *names)) and len(values) > 1:
                 found[f"{key}_seeds_se"] = float(np.std(values, ddof=1) / np.sqrt(len(values)))
     for attack in attacks:

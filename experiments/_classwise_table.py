@@ -58,6 +58,12 @@ def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in body)])
 
 
+def images(row: Row, attack: str) -> str:
+    """On how many images; a range where seeds differ."""
+    few, most = row[f"{attack}_n"], row.get(f"{attack}_n_most")
+    return str(few) if most is None else f"{few} to {most}"
+
+
 def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
@@ -77,7 +83,7 @@ def main_table(rows: Sequence[Row]) -> str:
         line = [title(row["method"]), row["seeds"], percent(row, "clean_avg"), worst(row, "clean")]
         line += [percent(row, "pgd20_avg"), worst(row, "pgd20"), percent(row, "pgd20_disparity")]
         line += [number(row.get("pgd20_nsd")), number(row.get("pgd20_rho"))]
-        body.append(line + ([row["apgd_n"], percent(row, "apgd_avg"), worst(row, "apgd")] if apgd else []))
+        body.append(line + ([images(row, "apgd"), percent(row, "apgd_avg"), worst(row, "apgd")] if apgd else []))
     return markdown(header, body)
 
 
@@ -124,7 +130,7 @@ def further_table(rows: Sequence[Row]) -> str:
             if not shown and row.get(f"{key}_avg") is not None:
                 name = ATTACKS.get(key, f"{key} (own)" if key.startswith(OURS) else key)
                 line = [percent(row, f"{key}_avg"), worst(row, key), percent(row, f"{key}_disparity")]
-                body.append([title(row["method"]), name, row[f"{key}_seeds"], row[f"{key}_n"], *line])
+                body.append([title(row["method"]), name, row[f"{key}_seeds"], images(row, key), *line])
     return markdown(["method", "attack", "seeds", "images", "avg", "worst", "disparity"], body) if body else ""
 
 

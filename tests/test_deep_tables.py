@@ -65,6 +65,17 @@ def test_a_seed_may_bring_what_another_lacks():
     assert "| PGD-AT | CW-20 | 1 | 300 |" in _classwise_table.further_table([row])
 
 
+def test_seeds_on_different_numbers_of_images_say_so():
+    records = [record_of("pgd_at", seed, (20, 50, 80)) for seed in (0, 1)]
+    for record, times in zip(records, (4, 1), strict=True):
+        about = record["measurements"]["pgd20"]
+        record["measurements"]["cw20"] = about | {k: [times * v for v in about[k]] for k in ("correct", "n")}
+    rows = _classwise_rows.summary([_classwise_rows.row_of(r) for r in records])
+    assert (rows[0]["cw20_n"], rows[0]["cw20_n_most"]) == (300, 1200)
+    assert "pgd20_n_most" not in rows[0]
+    assert "| PGD-AT | CW-20 | 2 | 300 to 1200 |" in _classwise_table.further_table(rows)
+
+
 def test_gains_are_paired_differences_to_the_parent():
     base, run = record_of("pgd_at", 0, (20, 50, 80)), record_of("dafa_pgd", 0, (40, 50, 60))
     row = _classwise_rows.gains(run, base, np.repeat([0, 1, 2], 100))
