@@ -25,8 +25,10 @@ from linfair.data import Dataset
 from linfair.runs import Row
 
 STEM = "classwise"
-PARENTS = {"dafa_trades": "trades", "rslad": "trades", "ard": "trades", "absld": "rslad"}
-PARENTS |= {m: "standard" for m in NATURAL if m != "standard"}
+PARENTS = {
+    "dafa_trades": "trades", "rslad": "trades", "ard": "trades", "absld": "rslad",
+    **{m: "standard" for m in NATURAL if m != "standard"},
+}  # fmt: skip
 """What a method is compared with image by image, those that distil with their teacher; the others with PGD-AT."""
 
 
