@@ -29,7 +29,7 @@ PARENTS = {
     "dafa_trades": "trades", "rslad": "trades", "ard": "trades", "absld": "rslad",
     **{m: "standard" for m in NATURAL if m != "standard"},
 }  # fmt: skip
-"""What a method is compared with image by image, those that distil with their teacher; the others with PGD-AT."""
+"""What a method is compared with image by image, RSLAD and ARD with their teacher; the others with PGD-AT."""
 
 
 @dataclass(frozen=True)
