@@ -1,9 +1,13 @@
-"""`import linfair` is quick and light, and its lazy names are all there."""
+"""`import linfair` is quick and light, its lazy names are all there, and what it needs is declared."""
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +79,21 @@ def test_a_reader_that_has_seen_enough_is_no_error(words):
     os.close(write)
     assert done.stderr == ""
     assert done.returncode in (0, 1)  # argparse does not tell that nobody reads its help
+
+
+def test_every_import_is_a_declared_dependency():
+    root = Path(__file__).resolve().parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [name for group in project["optional-dependencies"].values() for name in group]
+    declared = {re.split(r"[^\w-]", name)[0] for name in project["dependencies"] + extras}
+    modules = {"scikit-learn": "sklearn", "pillow": "PIL"}
+    declared = {modules.get(name, name.replace("-", "_")) for name in declared}
+    for folder in ("linfair", "experiments", "benchmarks"):
+        own = {path.stem for path in (root / folder).rglob("*.py")} | {"linfair"}
+        for path in (root / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and node.level == 0:
+                    modules = [node.module or ""]
+                used = {module.split(".")[0] for module in modules}
+                assert used <= declared | own | sys.stdlib_module_names, path.name
