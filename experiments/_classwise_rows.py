@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from _predictions import effect, flags_of
+from _predictions import DRAWS, effect, flags_of
 from linfair import metrics
 from linfair.runs import Row
 
@@ -15,7 +15,6 @@ BASE = "pgd_at"
 """The method that rho compares with."""
 NATURAL = ("standard", "domain_mixup_natural", "domain_mixup_natural_beta", "domain_mixup_natural_mway")
 """Trained without an attack."""
-DRAWS = 2000
 STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "avg": lambda a: a.mean(-1),
     "worst": lambda a: a.min(-1),
@@ -24,6 +23,8 @@ STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "nsd": metrics.nsd,
 }
 ERRORS = ("avg", "worst", "disparity")
+OVER = "over_"
+"""What the columns of gains begin with."""
 
 
 def row_of(record: dict[str, Any]) -> Row:
@@ -88,14 +89,16 @@ def neighbours(names: list[str], found: dict[str, Any], n: np.ndarray) -> Row:
 def gains(run: dict[str, Any], base: dict[str, Any], labels: np.ndarray) -> Row:
     """PGD-20 accuracy of one run minus that of another on the same images: paired bootstrap, 95 %.
 
-    Columns gain<seed>_<quantity>, so that every seed keeps its own.
+    Columns over_<other method>_s<seed>_<quantity>, so that every seed keeps its own.
     """
     flags = flags_of(run, "pgd20"), flags_of(base, "pgd20")
     ours, theirs = metrics.paired_accuracies(labels, *flags, np.random.default_rng(0), n_boot=DRAWS)
-    row: Row = {"gain_over": base["config"]["method"]}
+    row: Row = {}
+    head = f"{OVER}{base['config']['method']}_s{run['config']['seed']}"
     for name in ERRORS:
-        found, key = effect(STATISTICS[name](ours) - STATISTICS[name](theirs)), f"gain{run['config']['seed']}_{name}"
-        row |= {f"{key}{end}": found[part] for end, part in (("", "effect"), ("_low", "low"), ("_high", "high"))}
+        found = effect(STATISTICS[name](ours) - STATISTICS[name](theirs))
+        ends = {"": "effect", "_low": "low", "_high": "high"}
+        row |= {f"{head}_{name}{end}": found[part] for end, part in ends.items()}
     return row
 
 
@@ -103,7 +106,8 @@ def summary(rows: list[Row]) -> list[Row]:
     """One row a method: means over its seeds, and `_seeds_se`, the standard error over seeds where there are several.
 
     `_se` is the mean over the seeds of the standard error over test images. rho is taken seed by seed. `_n_most` stands
-    beside `_n` where some seeds were measured on more images.
+    beside `_n` where some seeds were measured on more images. `_worst` is the mean of the seeds' worst classes, and
+    `_worst_class` names them all where they are not the same: "cat/deer".
     """
     base = {row["seed"]: row for row in rows if row["method"] == BASE}
     methods = dict.fromkeys(row["method"] for row in rows)
@@ -121,7 +125,9 @@ def _method(rows: list[Row], base: dict[int, Row]) -> Row:
         if key in found or key == "seed":
             continue
         values = [row[key] for row in rows if row.get(key) is not None]
-        if isinstance(value, str) or not values or key.startswith(("to_neighbour", "gain")):  # of one seed
+        if key == "device" or key.endswith("_worst_class"):
+            found[key] = (", " if key == "device" else "/").join(dict.fromkeys(map(str, values)))
+        elif isinstance(value, str) or not values or key.startswith(("to_neighbour", OVER)):  # of one seed
             found[key] = value
         else:
             found[key] = int(min(values)) if key.endswith("_n") or key == "epochs" else float(np.mean(values))
@@ -131,7 +137,6 @@ def _method(rows: list[Row], base: dict[int, Row]) -> Row:
                 found[f"{key}_seeds_se"] = float(np.std(values, ddof=1) / np.sqrt(len(values)))
     for attack in attacks:
         found[f"{attack}_seeds"] = sum(row.get(f"{attack}_avg") is not None for row in rows)
-        found[f"{attack}_worst_class"] = names[int(np.argmin([found[f"{attack}_{name}"] for name in names]))]
         found[f"{attack}_rho"] = _rho(rows, base, attack)
     return found
 

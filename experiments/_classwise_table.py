@@ -24,6 +24,7 @@ ATTACKS = {
     "exact_pgd20": "PGD-20, exact pixels", "pgd20_float32": "PGD-20 in float32 alone",
 }  # fmt: skip
 OURS = ("noise", "blur", "contrast", "jpeg")
+"""Corruptions of our own."""
 
 
 def title(method: str) -> str:
@@ -102,12 +103,12 @@ def short_table(rows: Sequence[Row]) -> str:
 def gain_table(rows: Sequence[Row]) -> str:
     """Differences to the parent under PGD-20 in points, with paired 95 % intervals: a row a method and seed."""
     body = []
-    for row in (row for row in rows if row.get("gain_over")):
-        keys = [key.removesuffix("_avg") for key in row if re.fullmatch(r"gain\d+_avg", key) and row[key] is not None]
-        for key in sorted(keys, key=lambda key: int(key.removeprefix("gain"))):
-            line = [f"{title(row['method'])} - {title(row['gain_over'])}", key.removeprefix("gain")]
+    for row in rows:
+        found = [re.fullmatch(r"over_(.+)_s(\d+)_avg", key) for key, value in row.items() if value is not None]
+        for base, seed in (match.groups() for match in found if match):
+            line = [f"{title(row['method'])} - {title(base)}", seed]
             for name in ("worst", "avg", "disparity"):
-                value, low, high = (100 * row[f"{key}_{name}{end}"] for end in ("", "_low", "_high"))
+                value, low, high = (100 * row[f"over_{base}_s{seed}_{name}{end}"] for end in ("", "_low", "_high"))
                 line.append(f"{value:+.1f} [{low:.1f}, {high:.1f}]")
             body.append(line)
     return markdown(["PGD-20, points", "seed", "worst class", "average", "disparity"], body)

@@ -1,8 +1,9 @@
 """Working through a manifest of deep runs: resumable, within a time budget, by one process or several.
 
-Everything lives in files. The record of a run is `<records>/<run>.json`; its training and unfinished measurements lie
-in a folder of their own below `--work`, where a lock says who is at it. So any number of processes may share a
-manifest, any of them may be killed, and a record made on another machine is simply found.
+Everything lives in files. The record of a run is `<records>/<run>-<hash>.json`, so that a trial of another recipe or on
+other data takes nothing's place; its training and unfinished measurements lie in a folder of that name below `--work`,
+where a lock says who is at it. So any number of processes may share a manifest, any of them may be killed, and a record
+made on another machine is simply found.
 """
 
 from __future__ import annotations
@@ -10,38 +11,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from _deep_lock import LOCK, Busy, locked
 from _deep_options import DeepOptions, check, exact_images
 from _deep_runs import Measure, Recipe, Run
 from _harness import Unfinished, UsageError
 from linfair import runs
 from linfair.data import Dataset
 
-try:
-    import fcntl
-except ImportError:  # not on Windows; there one process must do
-    fcntl = None
-
 WORK = Path(__file__).resolve().parents[1] / "runs"
-LOCK = "lock"
 
 
 class OutOfTime(Exception):
     """The time budget is used up; what is done is on disk."""
-
-
-class Busy(Exception):
-    """Another process is at it."""
 
 
 Wanted = Callable[[Run, "Bench"], tuple[Measure, ...]]
@@ -76,34 +67,52 @@ class Bench:
     def identity(self, run: Run) -> str:
         return run.identity(self.recipe.train, self.data.fingerprint)
 
+    def title(self, run: Run) -> str:
+        """What the files of a run are called: its name and the beginning of its identity."""
+        return f"{run.name}-{self.identity(run)[:8]}"
+
     def folder(self, run: Run) -> Path:
         """Where a run trains: the same for every experiment that wants it."""
-        return self.work_folder / f"{run.name}-{self.identity(run)[:8]}"
+        return self.work_folder / self.title(run)
+
+    def record(self, run: Run) -> Path:
+        """Where the record of a run is written."""
+        return self.records / f"{self.title(run)}.json"
 
     def weights(self, run: Run) -> Path:
         """Where the weights of a teacher lie, beside its record."""
-        return self.records / f"{run.name}.pt"
+        return self.records / f"{self.title(run)}.pt"
 
     def read(self, run: Run) -> dict[str, Any] | None:
         """The record of a run, of this experiment or another; None where there is none of this identity.
 
-        None, too, where the weights at hand were trained again, as those of a teacher are: the record is then of other
-        weights, and what is measured now must not be mixed into it.
+        None, too, where the weights at hand were trained again, or those of the teacher at hand: the record is then of
+        other weights, and what is measured now must not be mixed into it.
         """
         for folder in (self.records, *self.others):
-            record = runs.read_json(folder / f"{run.name}.json")
-            if record and record.get("hash") == self.identity(run):
-                return record if self.describes(record, run) else None
+            record = runs.read_json(folder / self.record(run).name)
+            if record and record.get("hash") == self.identity(run) and self.describes(record, run):
+                return record
         return None
 
     def describes(self, record: dict[str, Any], run: Run) -> bool:
-        """Whether a record, or what kept weights say, is of the weights at hand, by the seconds of its epochs.
-
-        Yes where there are none.
-        """
+        """Whether a record, or what kept weights say, is of the weights at hand: by the seconds of its epochs, and by
+        the weights of its teacher. Yes where there are none."""
+        taught = record.get("teacher")
+        if run.teacher and taught and taught["weights"] != (self.taught_by(run.teacher) or taught["weights"]):
+            return False
         if not self.trained(run):
             return True
         return [row["seconds"] for row in record["history"]] == [row["seconds"] for row in self.log(run)]
+
+    def taught_by(self, teacher: Run) -> str | None:
+        """Fingerprint of a teacher's weights; None where they are not at hand."""
+        path = self.weights(teacher)
+        if not path.exists():
+            return None
+        from _deep_train import fingerprint
+
+        return fingerprint(path, path.stat().st_mtime_ns)
 
     def log(self, run: Run) -> list[dict[str, Any]]:
         """The history of a run in its folder, a row an epoch."""
@@ -121,8 +130,14 @@ class Bench:
         record = self.read(run)
         found = record["measurements"] if record else {}
         gone = record is not None and not self.trained(run)
-        left = [m for m in wanted(run, self) if not m.met_by(found.get(m.key))]
+        left = [m for m in wanted(run, self) if not self.met(m, found.get(m.key))]
         return [m for m in left if not (gone and m.optional)]
+
+    def met(self, measure: Measure, found: dict[str, Any] | None) -> bool:
+        """Whether a measurement on record is what is wanted: on as many images, and on these exact ones."""
+        exact = self.exact if measure.data == "exact" else None
+        other = found and exact and found.get("fingerprint", exact.fingerprint) != exact.fingerprint
+        return measure.met_by(found) and not other
 
     def trained(self, run: Run) -> bool:
         """Whether the finished weights of a run are at hand."""
@@ -160,10 +175,13 @@ class Bench:
 
     def work(self) -> None:
         """Train and measure until all is done or the time is up. Raises UsageError for runs that failed."""
+        import _deep_train  # noqa: F401 - the record names the torch and the backend that all processes had
+
         if self.options.force:
             self.forget()
         if self.options.minutes is not None:
             self.deadline = time.time() + 60.0 * self.options.minutes
+        self.require()
         count = min(self.options.jobs, len(self.due()))
         if count <= 1:
             self.loop()
@@ -174,6 +192,17 @@ class Bench:
             if not self.options.partial:
                 raise UsageError(message)
             print(f"failed: {message}", file=sys.stderr)
+
+    def require(self) -> None:
+        """Raises UsageError for a package that is missing, before hours of training rather than after them."""
+        from linfair.attacks import ATTACKS, autoattack
+
+        asked = {measure.attack for measures in self.due().values() for measure in measures} - {"matrices"}
+        if any(ATTACKS[attack].kind == "autoattack" for attack in asked) and self.options.minutes != 0:
+            try:
+                autoattack.require(self.data.n_classes)
+            except (ImportError, ValueError) as error:
+                raise UsageError(str(error)) from None
 
     def loop(self) -> None:
         """One process: take a run that nobody is at, finish it, take the next."""
@@ -236,7 +265,7 @@ class Bench:
         for run in filter(self.chosen, self.runs):
             if shared := shared_with(run, self):
                 shared.path.unlink(missing_ok=True)
-            (self.records / f"{run.name}.json").unlink(missing_ok=True)
+            self.record(run).unlink(missing_ok=True)
             self.weights(run).unlink(missing_ok=True)
             with suppress(Busy), locked(self.folder(run)):
                 for path in self.folder(run).iterdir():
@@ -247,24 +276,6 @@ class Bench:
 def _worker(bench: Bench, box: Any) -> None:
     bench.loop()
     box.put(bench.failed)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """The folder, made if need be, for one process at a time. Raises Busy. The lock ends with its process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Busy from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def opened(
@@ -285,4 +296,4 @@ def opened(
     records = runs.prepare_folder(stem.parent / "runs" / stem.name)
     work = runs.prepare_folder((options.work or (WORK / "quick" if options.quick else WORK)).absolute(), "--work")
     siblings = tuple(stem.parent / "runs" / name for name in others)
-    return Bench(data, recipe, manifest, wanted, records, work, options, siblings, exact_images(options), more)
+    return Bench(data, recipe, manifest, wanted, records, work, options, siblings, exact_images(options, data), more)

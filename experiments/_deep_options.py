@@ -42,12 +42,20 @@ def dataset(options: DeepOptions) -> Dataset:
     return load(options, partial(load_images, name=options.data, download=options.download))
 
 
-def exact_images(options: DeepOptions) -> Dataset | None:
-    """The data set in --exact-dir."""
+def exact_images(options: DeepOptions, data: Dataset) -> Dataset | None:
+    """The data set in --exact-dir. Raises UsageError where networks for `data` cannot be tested on it."""
     if options.exact_dir is None:
         return None
     copy = {"unverified": True, "data_label": "exact", "download": False}
-    return dataset(dataclasses.replace(options, data_dir=options.exact_dir, **copy))
+    exact = dataset(dataclasses.replace(options, data_dir=options.exact_dir, **copy))
+    ours, theirs = ((*d.test_images.shape[1:], d.n_classes) for d in (data, exact))
+    if ours != theirs:
+        raise UsageError(
+            f"--exact-dir must hold {ours[:-1]} images of {ours[-1]} classes as {data.label} does, "
+            f"got {theirs[:-1]} of {theirs[-1]} in '{options.exact_dir}'; pass the --data-dir that they belong to, "
+            "or drop --exact-dir"
+        )
+    return exact
 
 
 def check(options: DeepOptions) -> None:

@@ -8,13 +8,12 @@ from typing import Literal
 
 import tyro
 
+from _classwise_table import OURS
 from _deep_runs import Recipe, Testing, Training, shrink
 from _harness import UsageError
 from linfair.data import Dataset
 
 BEST = ("pgd_at", "best")
-OURS = ("noise", "blur", "contrast", "jpeg")
-"""Corruptions of our own."""
 
 DIGITS = Recipe(
     Training(

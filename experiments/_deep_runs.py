@@ -134,7 +134,7 @@ class Run:
         return dataclasses.replace(recipe, eps=self.eps, step=str(step))
 
     def identity(self, recipe: Training, fingerprint: str) -> str:
-        """sha256 of all that determines the weights, save the code."""
+        """sha256 of all that determines the weights, save the code, the device and its rounding."""
         key: dict[str, Any] = {"run": runs.plain(self), "training": self.training(recipe)}
         del key["run"]["epochs"]  # it is in the training
         if self.teacher:

@@ -208,7 +208,8 @@ def _gather(experiment: Experiment, config: Any, options: Options, data: Dataset
         except Unfinished:
             left.append(cell)
     if names := bench.rest():
-        print(f"{experiment.name}: the same command goes on with {len(names)} runs that are left: {', '.join(names)}")
+        command = "the same command without --force" if options.force else "the same command"
+        print(f"{experiment.name}: {command} goes on with {len(names)} runs that are left: {', '.join(names)}")
     if not rows or (left and not getattr(options, "partial", False)):
         return False
     _records.write(experiment, config, data, stem, rows, bench.seconds(), quick=options.quick, left=left)

@@ -101,22 +101,26 @@ def pair_rows(
     """(e) Two-class runs, the same first class in all: |D| falls with class distance, the ratio does not vanish (B4).
 
     similarity [P]: mean softmax that the two classes share in the run on all classes. The ratio's size is cross-fitted:
-    its sign comes from one half of the images and its value from the other, so that noise alone gives 0.
+    its sign comes from one half of the images and its value from the other, so that noise alone gives 0. All pairs are
+    tested on the same images of the first class, so these are resampled once, for all of them.
     """
     rng = np.random.default_rng(seed)
-    D, ratio = [], []
+    D, ratio, drawn = [], [], {}
     rows: list[Row] = []
     for record, y, s in zip(pairs, labels, similarity, strict=True):
-        flags = flags_of(record, "pgd20")
-        halves = [np.arange(len(y)) % 2 == h for h in (0, 1)]
-        drawn = np.stack([[_risks(flags[h & (y == k)], rng) for k in (0, 1)] for h in halves])
-        errors, counts = drawn[..., 0], drawn[..., 1]  # [half, class, 1 + DRAWS]
+        names, wrong = record["dataset"]["classes"], ~flags_of(record, "pgd20")
+        errors, counts = np.zeros((2, 2, 1 + DRAWS)), np.zeros((2, 2, 1))  # [half, class, 1 + DRAWS]
+        for k, half in np.ndindex(2, 2):
+            own = wrong[y == k][half::2]
+            if (names[k], half) not in drawn:  # the measured images come first, each once
+                resampled = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=DRAWS)
+                drawn[names[k], half] = np.vstack([np.ones((1, len(own))), resampled])
+            errors[half, k], counts[half, k] = drawn[names[k], half] @ own, len(own)
         whole = errors.sum(0) / counts.sum(0)
         D.append(np.abs(whole[0] - whole[1]))
         logs = np.log((errors + 0.5) / (counts + 1.0))
         gap = logs[:, 0] - logs[:, 1]
         ratio.append((np.sign(gap[0]) * gap[1] + np.sign(gap[1]) * gap[0]) / 2)
-        names = record["dataset"]["classes"]
         rows.append(
             {"part": "e", "prediction": "pair", "baseline": names[0], "eps": eps, "quantity": "disparity"}
             | {"class": names[1], **effect(D[-1]), "similarity": float(s), "log_ratio": _number(ratio[-1][0])}
@@ -136,9 +140,3 @@ def pair_rows(
     far_off = {"prediction": "risks of far pairs", "quantity": "log ratio", "predicted": 1}
     head = {"part": "e", "eps": eps}
     return [*rows, verdict(head | ranked | effect(rank)), verdict(head | far_off | effect(kept))]
-
-
-def _risks(flags: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(errors, images) as measured and resampled, [1 + DRAWS, 2]."""
-    errors = np.append(len(flags) - flags.sum(), rng.binomial(len(flags), 1 - flags.mean(), DRAWS))
-    return np.stack([errors, np.full(len(errors), len(flags))], 1).astype(float)

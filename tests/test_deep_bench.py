@@ -1,14 +1,14 @@
-"""The bench of the deep experiments: identity of runs, sharing and resuming of work."""
+"""The bench of the deep experiments: sharing and resuming of work."""
 
 import dataclasses
 import json
 
-import numpy as np
 import pytest
 
 import _deep_bench
+import _deep_lock
+import _deep_measure
 import _deep_recipes
-import _deep_runs
 import _deep_train
 import cifar10_classwise
 from _deep_options import DeepOptions
@@ -16,76 +16,6 @@ from _deep_runs import Measure, Run
 from _harness import Unfinished, UsageError
 from linfair import runs
 from linfair.data import load_digits
-from linfair.train.methods import METHODS
-
-TRAINING = _deep_recipes.SMALL_CNN.train
-
-
-# --- identity --------------------------------------------------------------------------------------------------------
-
-
-def test_manifest_has_every_method_in_the_order_of_the_config():
-    cfg = cifar10_classwise.Config()
-    assert sorted(cfg.methods) == sorted(METHODS)
-    names = [r.name for r in cifar10_classwise.manifest(cfg)]
-    assert len(set(names)) == len(names)
-    assert names[: len(cfg.methods)] == [f"{m}-s0" for m in cfg.methods]
-    assert names[len(cfg.methods) :] == [f"{m}-s1" for m in cfg.second_seeds]
-
-
-def test_only_the_taught_methods_need_a_teacher():
-    assert {name for name, method in METHODS.items() if method.needs_teacher} == set(_deep_runs.TAUGHT)
-    assert Run("absld", 3, eps="4/255").teacher == Run("trades", 3, eps="4/255")
-    assert Run("pgd_at").teacher is None
-
-
-@pytest.mark.parametrize("field", dataclasses.fields(_deep_runs.Training), ids=lambda f: f.name)
-def test_identity_depends_on_every_field_of_the_recipe(field):
-    value = getattr(TRAINING, field.name)
-    other = {bool: not value, int: 7, float: 0.5, str: "1/255"}.get(type(value), 7)
-    run = Run("pgd_at")
-    assert run.identity(dataclasses.replace(TRAINING, **{field.name: other}), "f") != run.identity(TRAINING, "f")
-
-
-def test_identity_depends_on_run_data_and_teacher():
-    base = [Run("pgd_at"), Run("pgd_at", 1), Run("trades"), Run("pgd_at", eps="4/255"), Run("pgd_at", classes=(3, 5))]
-    base += [Run("dafa_pgd"), Run("dafa_pgd", options=(("apply", "margins"),))]
-    assert len({r.identity(TRAINING, "f") for r in base}) == len(base)
-    assert len({r.name for r in base}) == len(base)
-    assert Run("pgd_at").identity(TRAINING, "f") != Run("pgd_at").identity(TRAINING, "g")
-    assert all("/" not in r.name for r in base)
-
-
-def test_another_radius_keeps_the_share_of_the_step():
-    assert Run("pgd_at", eps="2/255").training(TRAINING) == dataclasses.replace(TRAINING, eps="2/255", step="1/255")
-    assert Run("pgd_at").training(TRAINING) is TRAINING
-
-
-def test_fewer_epochs_are_another_run():
-    short = Run("pgd_at", epochs=6)
-    assert short.training(TRAINING) == dataclasses.replace(TRAINING, epochs=6)
-    assert short.identity(TRAINING, "f") == Run("pgd_at").identity(short.training(TRAINING), "f")
-    assert short.identity(TRAINING, "f") != Run("pgd_at").identity(TRAINING, "f")
-    assert short.name == "pgd_at-epochs6-s0"
-
-
-def test_restrict_renames_classes_and_keeps_images():
-    data = load_digits()
-    pair = _deep_runs.restrict(data, (8, 3))
-    assert pair.class_names == ("8", "3")
-    assert pair.n_classes == 2
-    np.testing.assert_array_equal(pair.test_images[pair.test_labels == 0], data.test_images[data.test_labels == 8])
-    np.testing.assert_array_equal(pair.train_images[pair.train_labels == 1], data.train_images[data.train_labels == 3])
-
-
-def test_shrink_keeps_every_class():
-    small = _deep_runs.shrink(load_digits(), 100)
-    assert set(np.bincount(small.train_labels)) == {10}
-    assert set(np.bincount(small.test_labels)) == {2}
-    assert small.fingerprint != load_digits().fingerprint
-
-
-# --- the bench -------------------------------------------------------------------------------------------------------
 
 RUNS = (Run("pgd_at"), Run("trades"), Run("absld"))
 
@@ -111,7 +41,7 @@ def bench_in(tmp_path, monkeypatch, *, done=None, **options):
         record = bench.read(run) or {"hash": bench.identity(run), "measurements": {}, "train_seconds": 1.0}
         for m in bench.due()[run]:
             record["measurements"][m.key] = {"asked": m.n, "seconds": 0.5}
-        runs.write_json(bench.records / f"{run.name}.json", record)
+        runs.write_json(bench.record(run), record)
 
     monkeypatch.setattr(_deep_train, "finish", finish)
     return found
@@ -145,7 +75,7 @@ def test_weights_trained_again_get_a_record_of_their_own(tmp_path, monkeypatch):
     teacher = RUNS[1]
     history = [{"epoch": 1, "seconds": 1.25}]
     runs.write_json(
-        bench.records / "trades-s0.json",
+        bench.record(teacher),
         {"hash": bench.identity(teacher), "history": history, "measurements": {}, "train_seconds": 1.0},
     )
     folder = bench.folder(teacher)
@@ -173,8 +103,53 @@ def test_further_attacks_go_to_one_seed_with_weights_at_hand(tmp_path, monkeypat
     (bench.folder(second) / "model.pt").touch()
     assert asked() == ["pgd_at-s1"]
     found = {"measurements": {"cw20": {"asked": 0}}, "history": [], "hash": bench.identity(first)}
-    runs.write_json(bench.records / "pgd_at-s0.json", found)
+    runs.write_json(bench.record(first), found)
     assert asked() == ["pgd_at-s0"]  # it has it already
+
+
+def test_a_trial_takes_nothings_place(tmp_path, monkeypatch):
+    bench = bench_in(tmp_path, monkeypatch)
+    bench.work()
+    before = {path.name: path.read_bytes() for path in bench.records.iterdir()}
+    trial = bench_in(tmp_path, monkeypatch)
+    trial.recipe = dataclasses.replace(trial.recipe, train=dataclasses.replace(trial.recipe.train, epochs=1))
+    assert trial.rest() == [r.name for r in RUNS]
+    trial.work()
+    assert {name: (bench.records / name).read_bytes() for name in before} == before
+    assert len(list(bench.records.iterdir())) == 2 * len(before)
+    assert bench.rest() == trial.rest() == []
+
+
+def test_other_exact_images_are_measured_anew(tmp_path, monkeypatch):
+    bench, data = bench_in(tmp_path, monkeypatch), load_digits()
+    few = dataclasses.replace(data, test_images=data.test_images[:200], test_labels=data.test_labels[:200])
+    measure, found = Measure("clean", data="exact"), {"asked": 0, "fingerprint": few.fingerprint}
+    for exact, met in ((few, True), (data, False), (None, True)):
+        bench.exact = exact
+        assert bench.met(measure, found) == met
+    assert not bench.met(measure, None)
+    assert bench.met(Measure("clean"), {"asked": 0})
+
+
+def test_exact_images_that_do_not_fit_are_refused_before_the_work(tmp_path, monkeypatch):
+    batches = tmp_path / "cifar-10-batches-bin"
+    batches.mkdir()
+    for name in (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"):
+        (batches / f"{name}.bin").write_bytes(b"".join(bytes([k]) + bytes(3072) for k in range(10)))
+    with pytest.raises(UsageError, match=r"--exact-dir must hold \(1, 8, 8\) images of 10 classes as digits does, got"):
+        bench_in(tmp_path, monkeypatch, exact_dir=tmp_path)
+
+
+def test_a_missing_package_is_said_before_the_work(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr("linfair.attacks.autoattack.installed", lambda: None)
+    bench = bench_in(tmp_path, monkeypatch, done=done)
+    bench.wanted = lambda run, bench: (Measure("clean"), Measure("apgd", 10))
+    with pytest.raises(UsageError, match=r"pip install linfair\[eval\]"):
+        bench.work()
+    assert done == []
+    bench.options = dataclasses.replace(bench.options, minutes=0.0)
+    bench.work()  # what is there can be gathered without
 
 
 def test_records_of_others_serve_and_stay(tmp_path, monkeypatch):
@@ -184,11 +159,11 @@ def test_records_of_others_serve_and_stay(tmp_path, monkeypatch):
     other.mkdir(parents=True)
     found = {m.key: {"asked": m.n, "seconds": 0.0} for m in wanted(RUNS[0], bench)}
     text = {"hash": bench.identity(RUNS[0]), "measurements": found, "train_seconds": 1.0}
-    runs.write_json(other / "pgd_at-s0.json", text)
-    runs.write_json(other / "absld-s0.json", text)  # of another identity
+    runs.write_json(other / bench.record(RUNS[0]).name, text)
+    runs.write_json(other / bench.record(RUNS[2]).name, text)  # of another identity
     bench.work()
     assert done == ["trades-s0", "absld-s0", "trades-s0"]
-    assert not (bench.records / "pgd_at-s0.json").exists()
+    assert not bench.record(RUNS[0]).exists()
 
 
 def test_no_minutes_means_no_work(tmp_path, monkeypatch):
@@ -213,7 +188,7 @@ def test_only_some_methods(tmp_path, monkeypatch):
 def test_a_run_of_another_process_is_left_alone(tmp_path, monkeypatch):
     done = []
     bench = bench_in(tmp_path, monkeypatch, done=done, minutes=0.02)
-    with _deep_bench.locked(bench.folder(RUNS[0])):
+    with _deep_lock.locked(bench.folder(RUNS[0])):
         bench.work()
     assert done == ["trades-s0", "absld-s0"]
     assert bench.rest() == ["pgd_at-s0"]
@@ -222,13 +197,13 @@ def test_a_run_of_another_process_is_left_alone(tmp_path, monkeypatch):
 def test_the_clock_leaves_a_batch_that_would_not_be_finished(tmp_path, monkeypatch):
     bench = bench_in(tmp_path, monkeypatch)
     bench.deadline = _deep_bench.time.time() + 60.0
-    clock = _deep_train.Clock(bench, 0.0)
+    clock = _deep_measure.Clock(bench, 0.0)
     clock()  # nothing is known of the first batch
     clock.longest = 61.0
     with pytest.raises(_deep_bench.OutOfTime):
         clock()
     with pytest.raises(_deep_bench.OutOfTime):
-        _deep_train.Clock(bench, _deep_train.SLOW["autoattack"])()
+        _deep_measure.Clock(bench, _deep_measure.SLOW["autoattack"])()
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, ValueError, ImportError, MemoryError])

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 import _deep_bench
+import _deep_lock
 import _deep_recipes
 import _deep_runs
 import _deep_train
@@ -55,17 +56,17 @@ def test_the_parent_of_a_run_has_its_options(tmp_path):
 def test_a_run_waits_for_its_parent_where_it_is_trained(tmp_path):
     bench, parent = trained_in(tmp_path), Run("pgd_at")
     bench.runs = (MARGINS, parent)
-    with _deep_bench.locked(bench.folder(parent)), pytest.raises(_deep_bench.Busy):
+    with _deep_lock.locked(bench.folder(parent)), pytest.raises(_deep_lock.Busy):
         _deep_train.trained(bench, MARGINS)
     bench.runs = (MARGINS,)
-    with _deep_bench.locked(bench.folder(parent)):
+    with _deep_lock.locked(bench.folder(parent)):
         assert _deep_train.trained(bench, MARGINS).shared_epochs == 0
 
 
 def test_a_run_does_not_wait_for_what_its_parent_did_not_keep(tmp_path):
     bench, parent = trained_in(tmp_path, Run("pgd_at")), Run("pgd_at")
     bench.runs, bench.wanted = (parent, MARGINS), lambda run, bench: (Measure("pgd20"),)
-    with _deep_bench.locked(bench.folder(parent)):
+    with _deep_lock.locked(bench.folder(parent)):
         assert _deep_train.trained(bench, MARGINS).shared_epochs == 0
 
 

@@ -79,11 +79,10 @@ def test_seeds_on_different_numbers_of_images_say_so():
 def test_gains_are_paired_differences_to_the_parent():
     base, run = record_of("pgd_at", 0, (20, 50, 80)), record_of("dafa_pgd", 0, (40, 50, 60))
     row = _classwise_rows.gains(run, base, np.repeat([0, 1, 2], 100))
-    assert row["gain_over"] == "pgd_at"
-    assert row["gain0_worst"] == pytest.approx(0.2)
-    assert row["gain0_avg"] == pytest.approx(0.0)
-    assert row["gain0_disparity"] == pytest.approx(-0.4)
-    assert 0.1 < row["gain0_worst_low"] < 0.2 < row["gain0_worst_high"] < 0.3
+    assert row["over_pgd_at_s0_worst"] == pytest.approx(0.2)
+    assert row["over_pgd_at_s0_avg"] == pytest.approx(0.0)
+    assert row["over_pgd_at_s0_disparity"] == pytest.approx(-0.4)
+    assert 0.1 < row["over_pgd_at_s0_worst_low"] < 0.2 < row["over_pgd_at_s0_worst_high"] < 0.3
 
 
 def test_every_seed_keeps_its_gain():
@@ -94,6 +93,25 @@ def test_every_seed_keeps_its_gain():
         rows += [_classwise_rows.row_of(base), _classwise_rows.row_of(run) | gains]
     lines = _classwise_table.gain_table(_classwise_rows.summary(rows)).splitlines()[2:]
     assert [line[:31] for line in lines] == ["| DAFA (PGD) - PGD-AT | 0 | +20", "| DAFA (PGD) - PGD-AT | 1 | -10"]
+
+
+def test_gains_over_several_parents_stand_side_by_side():
+    run, labels = record_of("absld", 1, (40, 50, 60)), np.repeat([0, 1, 2], 100)
+    row = _classwise_rows.row_of(run)
+    for parent, accuracies in (("rslad", (30, 50, 60)), ("trades", (20, 50, 60))):
+        row |= _classwise_rows.gains(run, record_of(parent, 1, accuracies), labels)
+    lines = _classwise_table.gain_table(_classwise_rows.summary([row])).splitlines()[2:]
+    assert [line[:26] for line in lines] == ["| ABSLD - RSLAD | 1 | +10.", "| ABSLD - TRADES | 1 | +20"]
+
+
+def test_a_worst_class_is_named_by_every_seed():
+    """The number is the mean of 20 (cat) and 30 (dog); no class has it as its own mean."""
+    records = [record_of("pgd_at", seed, counts) for seed, counts in enumerate(((20, 50, 80), (60, 30, 80)))]
+    records[1]["environment"] = {"device": "another"}
+    (row,) = _classwise_rows.summary([_classwise_rows.row_of(r) for r in records])
+    assert row["pgd20_worst"] == pytest.approx(0.25)
+    assert row["pgd20_worst_class"] == "cat/dog"
+    assert row["device"].endswith(", another")
 
 
 def test_neighbours_rank_by_clean_similarity():
@@ -176,6 +194,17 @@ def test_pairs_find_the_trend_and_the_ratio():
     assert rank["effect"] < -0.8
     assert rank["verdict"] == far["verdict"] == "agrees"
     assert far["effect"] == pytest.approx(np.log(2), abs=0.25)
+
+
+def test_pairs_share_the_images_of_their_first_class():
+    """With second classes that are never mistaken, all that is drawn is the first, which every pair has."""
+    flags = np.concatenate([np.arange(40) % 3 > 0, np.ones(40, bool)])
+    about = {"n": [40, 40], "flags": base64.b64encode(np.packbits(flags).tobytes()).decode()}
+    records = [{"measurements": {"pgd20": about}, "dataset": {"classes": ["cat", name]}} for name in ("dog", "car")]
+    one, other, *_ = _predictions.pair_rows(records, [np.repeat([0, 1], 40)] * 2, np.array([0.1, 0.2]), "8/255", 0)
+    assert one["effect"] == pytest.approx(14 / 40)
+    assert one["low"] < one["effect"] < one["high"]
+    assert [one[k] for k in ("low", "high")] == [other[k] for k in ("low", "high")]
 
 
 @pytest.mark.parametrize("part", ["a", "b", "c", "d", "e"])

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 import _deep_bench
+import _deep_lock
+import _deep_measure
 import _deep_recipes
 import _deep_runs
 import _deep_train
@@ -14,6 +16,7 @@ from _deep_options import DeepOptions
 from _deep_runs import Measure, Run
 from linfair.data import load_digits
 from linfair.models import read_weights
+from linfair.models.weights import FORMAT
 
 TEACHER, STUDENTS = Run("trades", 1), (Run("rslad", 1), Run("ard", 1))
 
@@ -80,6 +83,41 @@ def test_weights_trained_again_take_the_place_of_those_kept(first, tmp_path):
     ]
 
 
+def test_a_record_is_of_the_teacher_at_hand(first, tmp_path):
+    """A teacher trained again makes the students of the old one stale, also where they were trained elsewhere."""
+    there = carried(first, tmp_path, STUDENTS[0])
+    shutil.copy(first.record(STUDENTS[0]), there.record(STUDENTS[0]))
+    assert there.rest() == []
+    kept, meta = read_weights(there.weights(TEACHER))
+    changed = {name: value + 1 if value.dtype == torch.float16 else value for name, value in kept.items()}
+    torch.save({"format": FORMAT, "weights": changed, "meta": meta}, there.weights(TEACHER))
+    assert there.rest() == [STUDENTS[0].name]
+    there.weights(TEACHER).unlink()
+    assert there.rest() == []  # nothing at hand to compare with
+
+
+def test_new_weights_are_not_measured_into_an_old_record(first, tmp_path):
+    """What stays in the folder where a user deletes the checkpoint alone is no longer what is trained."""
+    bench = bench_in(tmp_path, TEACHER)
+    bench.work()
+    old = bench.result(TEACHER)
+    (bench.folder(TEACHER) / "checkpoint.pt").unlink()
+    bench.wanted = lambda run, bench: (Measure("clean"), Measure("pgd20"))
+    bench.work()
+    new = bench.result(TEACHER)
+    seconds = [[row["seconds"] for row in record["history"]] for record in (old, new)]
+    assert seconds[0] != seconds[1]
+    assert seconds[1] == [row["seconds"] for row in bench.log(TEACHER)]
+    assert list(new["measurements"]) == ["clean", "pgd20"]
+
+
+def test_a_measurement_takes_the_seconds_of_all_its_batches(first):
+    run, measure = STUDENTS[0], Measure("pgd20")
+    model = _deep_train.trained(first, run).model
+    once, again = (_deep_measure.measured(first, run, model, measure, {}) for _ in range(2))
+    assert once["seconds"] == again["seconds"] > 0  # the second time every batch was there
+
+
 def test_a_teacher_of_another_recipe_does_not_serve(first, tmp_path):
     there = carried(first, tmp_path, STUDENTS[0])
     longer = dataclasses.replace(there.recipe.train, epochs=3)
@@ -91,7 +129,7 @@ def test_a_teacher_of_another_recipe_does_not_serve(first, tmp_path):
 
 def test_a_student_waits_for_a_teacher_in_training(tmp_path):
     bench = bench_in(tmp_path, STUDENTS[0])
-    with _deep_bench.locked(bench.folder(TEACHER)), pytest.raises(_deep_bench.Busy):
+    with _deep_lock.locked(bench.folder(TEACHER)), pytest.raises(_deep_lock.Busy):
         _deep_train._teacher(bench, TEACHER)
 
 
@@ -109,5 +147,5 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path):
     bench = bench_in(tmp_path, STUDENTS[0], partial=True)
     bench.weights(TEACHER).write_bytes(b"no weights")
     bench.work()
-    assert "trades-s1.pt" in bench.failed[STUDENTS[0].name]
+    assert bench.weights(TEACHER).name in bench.failed[STUDENTS[0].name]
     assert bench.failed[STUDENTS[0].name].endswith("or delete it to train the teacher again")

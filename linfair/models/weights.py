@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from linfair.runs import atomic
 
 FORMAT = "linfair-weights-1"
 NESTED = ("state_dict", "model_state_dict", "model")
@@ -31,12 +32,8 @@ def save_weights(model: nn.Module, path: str | Path, /, **meta: Any) -> Path:
     _check_plain("meta", meta)
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        torch.save({"format": FORMAT, "weights": weights, "meta": meta}, part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic(path) as temporary:
+        torch.save({"format": FORMAT, "weights": weights, "meta": meta}, temporary)
     return path
 
 

@@ -106,11 +106,14 @@ def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
 
 
 def weights_fingerprint(model: Any) -> str | None:
-    """First 12 hex digits of the sha256 of a module's state; None for other callables, which have none to read."""
-    if not isinstance(model, nn.Module):
-        return None
+    """That of a module's state; None for other callables, which have none to read."""
+    return state_fingerprint(model.state_dict()) if isinstance(model, nn.Module) else None
+
+
+def state_fingerprint(state: Mapping[str, torch.Tensor]) -> str:
+    """First 12 hex digits of the sha256 of names and values."""
     digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
+    for name, value in state.items():
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]

@@ -191,7 +191,8 @@ class Run:
             if not bool(value.isfinite().all()):
                 raise TrainingError(
                     f"the rule of {self.config.method!r} must give finite weights, got {name} = {value.tolist()} "
-                    f"after epoch {self.epoch + 1}; it divides by a class it has not seen"
+                    f"after epoch {self.epoch + 1}; it divides by a class it has not seen, or its losses overflow: "
+                    "lower lr, or mend the rule"
                 )
         if self.epoch + 1 < self.config.epochs and self.weights.is_neutral() and not weights.is_neutral():
             self.best = NOTHING
