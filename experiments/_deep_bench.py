@@ -98,8 +98,8 @@ class Bench:
     def describes(self, record: dict[str, Any], run: Run) -> bool:
         """Whether a record, or what kept weights say, is of the weights at hand: by the seconds of its epochs, and by
         the weights of its teacher. Yes where there are none."""
-        taught = record.get("teacher")
-        if run.teacher and taught and taught["weights"] != (self.taught_by(run.teacher) or taught["weights"]):
+        told, kept = (record.get("teacher") or {}).get("weights"), run.teacher and self.taught_by(run.teacher)
+        if told and kept and told != kept:
             return False
         if not self.trained(run):
             return True

@@ -80,7 +80,7 @@ class DeepConfig:
     epochs: int | None = None
     """In place of the recipe's."""
     images: int | None = None
-    """Only so many training images, and a quarter as many to test on: for trials."""
+    """Only so many training images, and a quarter as many to test on: for trials, which want an --out of their own."""
     digits: tyro.conf.Suppress[Recipe] = DIGITS
     small_cnn: tyro.conf.Suppress[Recipe] = SMALL_CNN
     resnet18: tyro.conf.Suppress[Recipe] = RESNET18
