@@ -89,7 +89,8 @@ def neighbours(names: list[str], found: dict[str, Any], n: np.ndarray) -> Row:
 def gains(run: dict[str, Any], base: dict[str, Any], labels: np.ndarray) -> Row:
     """PGD-20 accuracy of one run minus that of another on the same images: paired bootstrap, 95 %.
 
-    Columns over_<other method>_s<seed>_<quantity>, so that every seed keeps its own.
+    Columns over_<other method>_s<seed>_<quantity>, so that every seed keeps its own; `_device`: both runs' where they
+    differ, as then rounding does too.
     """
     flags = flags_of(run, "pgd20"), flags_of(base, "pgd20")
     ours, theirs = metrics.paired_accuracies(labels, *flags, np.random.default_rng(0), n_boot=DRAWS)
@@ -99,7 +100,8 @@ def gains(run: dict[str, Any], base: dict[str, Any], labels: np.ndarray) -> Row:
         found = effect(STATISTICS[name](ours) - STATISTICS[name](theirs))
         ends = {"": "effect", "_low": "low", "_high": "high"}
         row |= {f"{head}_{name}{end}": found[part] for end, part in ends.items()}
-    return row
+    devices = dict.fromkeys(record["environment"]["device"] for record in (run, base))
+    return row | {f"{head}_device": ", ".join(devices) if len(devices) > 1 else None}
 
 
 def summary(rows: list[Row]) -> list[Row]:

@@ -101,12 +101,14 @@ def short_table(rows: Sequence[Row]) -> str:
 
 
 def gain_table(rows: Sequence[Row]) -> str:
-    """Differences to the parent under PGD-20 in points, with paired 95 % intervals: a row a method and seed."""
+    """Differences to the parent under PGD-20 in points, with paired 95 % intervals: a row a method and seed; a dagger
+    where the two were trained on different hardware."""
     body = []
     for row in rows:
         found = [re.fullmatch(r"over_(.+)_s(\d+)_avg", key) for key, value in row.items() if value is not None]
         for base, seed in (match.groups() for match in found if match):
-            line = [f"{title(row['method'])} - {title(base)}", seed]
+            other = " †" if row.get(f"over_{base}_s{seed}_device") else ""
+            line = [f"{title(row['method'])} - {title(base)}{other}", seed]
             for name in ("worst", "avg", "disparity"):
                 value, low, high = (100 * row[f"over_{base}_s{seed}_{name}{end}"] for end in ("", "_low", "_high"))
                 line.append(f"{value:+.1f} [{low:.1f}, {high:.1f}]")

@@ -83,6 +83,15 @@ def test_gains_are_paired_differences_to_the_parent():
     assert row["over_pgd_at_s0_avg"] == pytest.approx(0.0)
     assert row["over_pgd_at_s0_disparity"] == pytest.approx(-0.4)
     assert 0.1 < row["over_pgd_at_s0_worst_low"] < 0.2 < row["over_pgd_at_s0_worst_high"] < 0.3
+    assert row["over_pgd_at_s0_device"] is None
+
+
+def test_gains_across_machines_are_marked():
+    base, run = record_of("pgd_at", 0, (20, 50, 80)), record_of("dafa_pgd", 0, (40, 50, 60))
+    run["environment"] = {"device": "another"}
+    row = _classwise_rows.row_of(run) | _classwise_rows.gains(run, base, np.repeat([0, 1, 2], 100))
+    assert row["over_pgd_at_s0_device"] == "another, toy"
+    assert "| DAFA (PGD) - PGD-AT † | 0 |" in _classwise_table.gain_table(_classwise_rows.summary([row]))
 
 
 def test_every_seed_keeps_its_gain():
