@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from linfair import metrics
-from linfair.evaluate.measures import LEVEL, N_BOOT, as_json, statistics
+from linfair.evaluate.measures import LEVEL, N_BOOT, STATISTICS, as_json
 from linfair.evaluate.record import Evaluation
 from linfair.evaluate.table import TITLES, aligned, clip, number, percent
 
@@ -49,11 +49,10 @@ def compare(
         limits = _limits(second - first, statistic(boot_b) - statistic(boot_a), level)
         return {"a": as_json(first), "b": as_json(second), "difference": limits.pop("value"), **limits}
 
-    by_name = statistics(n)
-    measures = {name: difference(statistic) for name, statistic in by_name.items()}
+    measures = {name: difference(statistic) for name, statistic in STATISTICS.items()}
     for key, accuracy in (("class_a", acc_a), ("class_b", acc_b)):
         measures["worst"][key] = a.class_names[metrics.worst_class(accuracy).index]
-    pairs = [by_name[name] for name in ("average", "worst")]
+    pairs = [STATISTICS[name] for name in ("average", "worst")]
     value = _rho(*(float(s(acc)) for acc in (acc_b, acc_a) for s in pairs))
     draws = np.array([_rho(*of) for of in zip(*(s(acc) for acc in (boot_b, boot_a) for s in pairs), strict=True)])
     return {

@@ -48,6 +48,10 @@ WRONG = {
     "eps must be >= 0": {"eps": -1.0},
     "target_prior must have shape": {"target_prior": torch.ones(10, 9)},
     "target_prior must be >= 0": {"target_prior": -torch.ones(10)},
+    r"targets must have shape \(N,\), N = 24, got \(1,\)": {"targets": torch.zeros(1, dtype=torch.int64)},
+    "targets must be a tensor like torch.int64": {"targets": torch.zeros(24)},
+    r"reference must have shape \(N, C\)": {"loss": "kl", "reference": torch.full((1, 10), 0.1)},
+    "y must be where x is": {"y": torch.zeros(24, dtype=torch.int64, device="meta")},
 }
 
 

@@ -142,3 +142,29 @@ def test_without_a_package_the_remedy_is_said(without):
     without("pyautoattack", "autoattack")
     with pytest.raises(ImportError, match=r"pip install linfair\[eval\]"):
         flags("apgd", n=10)
+
+
+def test_what_square_alone_breaks_is_said(monkeypatch):
+    """Attacks that find nothing where Square finds all: gradients that are masked."""
+    only = Attack("mine", "two", "autoattack", options={"components": ("apgd-ce", "square")})
+
+    def component(part, model, x, y, **_):
+        return torch.where(torch.tensor(part == "square"), 1.0 - x, x)
+
+    monkeypatch.setattr("linfair.attacks._flags.run_component", component)
+    with pytest.warns(UserWarning, match=r"Square, which sees no gradients, broke \d+ of 30 images"):
+        left = flags(only, n=30)
+    assert left.sum() < flags("clean", n=30).sum()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("PGD", {}, "kind must be one of clean, pgd, autoattack, corruption, got 'PGD'"),
+        ("pgd", {"step": 1.0, "loss": "ce"}, "options of kind 'pgd' must hold steps"),
+        ("autoattack", {}, "must hold components"),
+    ],
+)
+def test_attacks_that_cannot_be(kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        Attack("mine", "mine", kind, options=options)

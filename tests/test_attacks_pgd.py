@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from attack_models import RADII, Linear, Watch, batch, distance, each_norm, generator, right, run, small_net
-from linfair.attacks import PerClass
+from linfair.attacks import PerClass, pgd
 from linfair.norms import NORMS
 
 
@@ -183,3 +183,18 @@ def test_kl_moves_away_from_the_reference():
 
     moved = run(net, x, y, loss="kl", reference=reference, start="gaussian", steps=8)
     assert kl(moved) > 10 * kl(run(net, x, y, loss="kl", reference=reference, start="gaussian", steps=0))
+
+
+def test_nobody_is_asked_about_no_image():
+    """A reshape to (0, -1) cannot be; the last image may break at any step."""
+
+    class Strict(Linear):
+        def forward(self, x):
+            return super().forward(x.reshape(len(x), -1))
+
+    x, y = torch.rand(5, 12, generator=generator()), torch.zeros(5, dtype=torch.int64)
+    net = Strict()
+    wrong = 1 - net(x).argmax(1)
+    for steps in (0, 1, 2):
+        assert torch.equal(pgd(net, x, wrong, eps=0.0, step=0.0, steps=steps, start="none", active_set=True), x)
+    assert pgd(net, x, y, eps=10.0, step=10.0, steps=3, lo=None, hi=None, active_set=True).shape == x.shape

@@ -84,6 +84,11 @@ def test_arrays_that_are_no_images(pixels, labels, message):
         select((pixels, labels))
 
 
+def test_a_number_beside_selected_images_is_refused():
+    with pytest.raises(ValueError, match="n must be None for images that were selected, got 50; pass it to select"):
+        evaluate(net(), select(DIGITS, n=50), n=50, progress=False)
+
+
 def test_labels_beyond_the_named_classes():
     with pytest.raises(DataError, match=r"labels must lie in 0\.\.1, got 0\.\.2"):
         select((np.zeros((3, 1, 8, 8), np.uint8), np.arange(3)), class_names=["a", "b"])

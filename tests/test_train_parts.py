@@ -206,6 +206,18 @@ def test_awp_perturbs_layer_by_layer_and_restores():
     assert model.get_submodule("1").momentum == 0.1
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-24, 1e20])
+def test_awp_has_the_same_length_for_every_size_of_the_gradient(size):
+    model, gamma = small_net(), 0.005
+    before = copy.deepcopy(model)
+    for p in model.parameters():
+        p.grad = torch.full_like(p, size)
+    with perturbed(model, gamma):
+        for p, old in zip(model.parameters(), before.parameters(), strict=True):
+            if p.ndim > 1:
+                torch.testing.assert_close((p - old).norm(), gamma * old.norm(), rtol=1e-3, atol=0.0)
+
+
 def test_awp_without_a_gradient_moves_nothing_and_survives_an_error():
     model = small_net()
     before = copy.deepcopy(model.state_dict())
@@ -213,7 +225,7 @@ def test_awp_without_a_gradient_moves_nothing_and_survives_an_error():
         p.grad = torch.zeros_like(p)
 
     def interrupted():
-        with perturbed(model, 0.1):
+        with perturbed(model, 1e3):
             weight = model.get_parameter("0.weight")
             assert torch.equal(weight, before["0.weight"])
             weight.data += 1.0

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,21 @@ def test_a_finished_run_is_read_not_repeated(tmp_path, monkeypatch):
     assert got.history == want.history
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
     assert (tmp_path / "model.pt").exists()
+    stamp = (tmp_path / "model.pt").stat().st_mtime_ns
+    fit(CONFIG, data, folder=tmp_path, progress=False)
+    assert (tmp_path / "model.pt").stat().st_mtime_ns == stamp, "another process may be reading it"
+
+
+def test_what_a_living_process_writes_is_left_alone(tmp_path):
+    gone = multiprocessing.get_context("spawn").Process(target=int)
+    gone.start()
+    gone.join()
+    ours, theirs = (tmp_path / f"model.pt.{process}.tmp" for process in (os.getppid(), gone.pid))
+    ours.touch()
+    theirs.touch()
+    fit(replace(CONFIG, epochs=1), digits(160), folder=tmp_path, progress=False)
+    assert ours.exists()
+    assert not theirs.exists()
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):

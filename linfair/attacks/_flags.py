@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ from linfair.norms import get_norm
 
 SLOW_BATCH = 100
 """AutoAttack on a CPU takes at most so many images at a time: what a kill may lose is then minutes."""
+MASKED = 0.002
+"""Share of the images that Square alone may break before a warning, as in AutoAttack."""
 
 
 def robust_flags(
@@ -98,6 +102,12 @@ def robust_flags(
                 flags[kept] = True
                 bar.update(seen)
                 bar.set_postfix(correct=f"{flags.sum()}/{bar.n}", refresh=False)
+        if run.broken["square"] > MASKED * len(data):
+            warnings.warn(
+                f"Square, which sees no gradients, broke {run.broken['square']} of {len(data)} images that the attacks "
+                "by gradients had left: gradients may be masked, and the accuracy too high; see docs/evaluate.md",
+                stacklevel=2,
+            )
     return flags
 
 
@@ -109,6 +119,8 @@ class _Run:
     seed: int
     memory: Memory | None
     before_batch: Callable[[], None] | None
+    broken: Counter[str] = field(default_factory=Counter)
+    """Part of an attack -> how many images it broke that were left to it."""
 
     def batches(self, spec: Attack, places: np.ndarray, asked: dict[str, Any]) -> Iterator[tuple[int, np.ndarray]]:
         """(images seen, places still correct) for each batch of ``places``, part after part of the attack."""
@@ -125,6 +137,7 @@ class _Run:
                     known = self._correct(spec, part, threat, kept, first)
                     if self.memory is not None:
                         self.memory.add(cell, known, time.perf_counter() - began)
+                self.broken[part] += len(kept) - int(known.sum())
                 kept = kept[known]
             yield len(batch), kept
 

@@ -91,6 +91,7 @@ def pgd(
         RuntimeError: logits that do not depend on the images.
     """
     _check(x, y, steps, restarts, start)
+    _check_beside(x, y=y, targets=targets, reference=reference)
     targeted = targets is not None or target_prior is not None
     if targets is not None and target_prior is not None:
         raise ValueError("targets and target_prior exclude each other, got both; pass one")
@@ -230,6 +231,8 @@ def _until_broken(job: _Job, begin: Begin, steps: int, restarts: int, confirm: M
             result[rows[wrong]] = images[wrong]
             images, grad, rows = images[~wrong], grad[~wrong], rows[~wrong]
             job.move(images, grad, rows)
+        if not len(rows):  # a model need not know what to say of no image
+            return result
         with torch.no_grad():
             logits = judge(images)
         new = _score(logits, y[rows]).to(score.dtype)
@@ -247,6 +250,22 @@ def _score(logits: Tensor, y: Tensor) -> Tensor:
 def _pick(value: Any, rows: Tensor | None) -> Any:
     """The rows of what has one a sample."""
     return value if rows is None or not isinstance(value, Tensor) or not value.dim() else value[rows]
+
+
+def _check_beside(x: Tensor, **given: Tensor | None) -> None:
+    """What goes with the images row by row: torch would take one row for all of them."""
+    for name, value in given.items():
+        if value is None:
+            continue
+        kind = torch.float32 if name == "reference" else torch.int64
+        if not isinstance(value, Tensor) or value.is_floating_point() != kind.is_floating_point:
+            got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"{name} must be a tensor like {kind}, got {got}; convert it")
+        if value.shape[:1] != x.shape[:1] or value.dim() != 1 + kind.is_floating_point:
+            want = "(N, C)" if kind.is_floating_point else "(N,)"
+            raise ValueError(f"{name} must have shape {want}, N = {len(x)}, got {tuple(value.shape)}; one row a sample")
+        if value.device != x.device:
+            raise ValueError(f"{name} must be where x is, {x.device}, got {value.device}; move it with .to(x.device)")
 
 
 def _check(x: Tensor, y: Tensor, steps: int, restarts: int, start: str | Tensor) -> None:

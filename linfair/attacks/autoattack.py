@@ -47,7 +47,8 @@ def run_component(
     attack.attacks_to_run = [component]
     for part in (attack.apgd_targeted, attack.fab):
         part.n_target_classes = min(part.n_target_classes, classes - 1)
-    with torch.random.fork_rng([x.device] if x.is_cuda else []):
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(gpus):  # the package seeds them all
         made = attack.run_standard_evaluation(x, y, **{options: len(x)})
     return (made[0] if isinstance(made, tuple) else made).detach()
 

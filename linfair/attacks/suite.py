@@ -9,6 +9,14 @@ from typing import Any
 from linfair.attacks import corruptions
 from linfair.attacks.autoattack import COMPONENTS
 
+NEEDS = {
+    "clean": (),
+    "pgd": ("steps", "step", "loss"),
+    "autoattack": ("components",),
+    "corruption": ("kind", "severity"),
+}
+"""Kind of an attack -> the options that it cannot do without."""
+
 
 @dataclass(frozen=True)
 class Attack:
@@ -31,6 +39,12 @@ class Attack:
     eps: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in NEEDS:
+            raise ValueError(f"kind must be one of {', '.join(NEEDS)}, got {self.kind!r}; pick one of them")
+        if missing := [option for option in NEEDS[self.kind] if option not in self.options]:
+            raise ValueError(f"options of kind {self.kind!r} must hold {missing[0]}, got {list(self.options)}; add it")
 
     def threat(self, norm: str, eps: float) -> tuple[str, float] | None:
         """(norm, radius) where the evaluation asks for ``norm`` and ``eps``; None for what has no radius."""

@@ -1,8 +1,8 @@
 """What an attack's flags say about the classes, every number with its 95 % interval.
 
-``average`` is the share of all images that stay right; the other measures are those of :mod:`linfair.metrics`. Their
-intervals are percentiles over 2,000 resamples of the images within their class; the interval of one class is Wilson's,
-which does not close at 0 and 100 %.
+``average`` is the mean over the classes, with as many images of each the share of all images; the other measures are
+those of :mod:`linfair.metrics`. Their intervals are percentiles over 2,000 resamples of the images within their class;
+the interval of one class is Wilson's, which does not close at 0 and 100 %.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ N_BOOT = 2000
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
-def statistics(counts: np.ndarray) -> dict[str, Statistic]:
-    """The measures by name, each from class accuracies [..., C] to [...], for classes of these sizes [C]."""
-    return {
-        "average": lambda a: a @ (counts / counts.sum()),
-        "worst": lambda a: a.min(-1),
-        "bottom_3": lambda a: metrics.bottom_k(a, min(3, a.shape[-1])),
-        "disparity": metrics.disparity,
-        "nsd": metrics.nsd,
-    }
+STATISTICS: dict[str, Statistic] = {
+    "average": lambda a: a.mean(-1),
+    "worst": lambda a: a.min(-1),
+    "bottom_3": lambda a: metrics.bottom_k(a, min(3, a.shape[-1])),
+    "disparity": metrics.disparity,
+    "nsd": metrics.nsd,
+}
+"""The measures by name, each from class accuracies [..., C] to [...]."""
 
 
 def measure(labels: np.ndarray, correct: np.ndarray, names: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def measure(labels: np.ndarray, correct: np.ndarray, names: Sequence[str], *, se
     accuracy = metrics.class_accuracy(labels, correct, len(names))
     counts = np.bincount(labels, minlength=len(names))
     found: dict[str, Any] = {}
-    for name, statistic in statistics(counts).items():
+    for name, statistic in STATISTICS.items():
         rng = np.random.default_rng(seed)
         found[name] = _limits(metrics.bootstrap(labels, correct, statistic, rng, n_boot=N_BOOT, level=LEVEL))
     worst = metrics.worst_class(accuracy)

@@ -48,7 +48,7 @@ def evaluate(
         data: a data set (its test part), ``(images, labels)``, or what :func:`linfair.evaluate.select` chose of one.
         attacks: names of :data:`linfair.attacks.ATTACKS`.
         norm, eps: the threat of the attacks that have none of their own.
-        n: as many images, the same number of every class; None for all.
+        n: as many images of a data set or of arrays, the same number of every class; None for all.
         seed: of the choice of images and of the attacks.
         batch_size: images at a time.
         device: where to run; None: where the parameters of the model are, the CPU for what is no module.
@@ -62,6 +62,8 @@ def evaluate(
         DataError, ValueError: data, attacks, norm or eps that cannot be used.
     """
     plugged = model if isinstance(model, Plugged) else Plugged(model, _name(model))
+    if isinstance(data, Images) and n is not None:
+        raise ValueError(f"n must be None for images that were selected, got {n}; pass it to select")
     images = data if isinstance(data, Images) else select(data, n=n, seed=seed)
     check_attacks(attacks, images.n_classes)
     net, norm, radius = plugged.model, get_norm(norm).name, check_budget(norm, eps)

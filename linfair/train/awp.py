@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def _nonzero(value: Tensor) -> Tensor:
+    """A divisor: 1 in place of 0."""
+    return torch.where(value > 0, value, 1.0)
 
 
 @contextmanager
@@ -25,7 +30,8 @@ def perturbed(model: nn.Module, gamma: float) -> Iterator[None]:
     momenta = [m.momentum for m in norms]
     with torch.no_grad():
         for p, old, grad in moved:
-            p.addcmul_(grad, gamma * old.norm() / grad.norm().clamp_min(torch.finfo(p.dtype).tiny))
+            unit = grad / _nonzero(grad.abs().amax())  # first, or the squares of a small gradient vanish
+            p.addcmul_(unit, gamma * old.norm() / _nonzero(unit.norm()))
     for p in model.parameters():
         p.grad = None
     for m in norms:

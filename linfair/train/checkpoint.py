@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -36,7 +37,8 @@ class Store:
         self.identity = {**runs.plain(config), "data": data, "teacher": teacher, "schema": SCHEMA}
         if self.folder:
             for leftover in self.folder.glob("*.pt.*.tmp"):  # of a run that was killed while it wrote
-                leftover.unlink(missing_ok=True)
+                if not _alive(leftover.name.split(".")[-2]):
+                    leftover.unlink(missing_ok=True)
 
     @property
     def path(self) -> Path | None:
@@ -84,6 +86,19 @@ class Store:
         """Write `log.jsonl`, a view of the history: one line an epoch."""
         if self.folder is not None:
             runs.write_text(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+
+
+def _alive(process: str) -> bool:
+    """Whether a process of this number may be at work; where that cannot be asked harmlessly, yes."""
+    if os.name != "posix" or not process.isdigit():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _read(path: Path, remedy: str) -> dict[str, Any]:

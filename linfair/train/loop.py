@@ -107,11 +107,12 @@ def fit(
             run.branch(store.load_branch(Path(branch), run.method))
             store.save(run.state_dict())
             store.log(run.history)
+        trained = run.epoch < config.epochs
         while run.epoch < config.epochs:
             with _bar(run, progress) as bar:
                 if not _epoch(run, store, bar, deadline, keep):
                     return _result(run, store, finished=False)
-    return _result(run, store, finished=True)
+    return _result(run, store, finished=True, write=trained)
 
 
 def _epoch(run: Run, store: Store, bar: tqdm, deadline: float, keep: Collection[int]) -> bool:
@@ -142,14 +143,16 @@ def _epoch(run: Run, store: Store, bar: tqdm, deadline: float, keep: Collection[
     return time.monotonic() < deadline or run.epoch == run.config.epochs
 
 
-def _result(run: Run, store: Store, *, finished: bool) -> FitResult:
+def _result(run: Run, store: Store, *, finished: bool, write: bool = True) -> FitResult:
+    """The result; ``model.pt`` stays as it is where an earlier call wrote it."""
     model = copy.deepcopy(run.averaged).requires_grad_(False).eval()
     if run.best["model"] is not None:
         model.load_state_dict(run.best["model"])
     path = store.path
     if finished and store.folder is not None:
         path = store.folder / "model.pt"
-        save_weights(model, path, epoch=run.best["epoch"], config=store.identity)
+        if write or not path.exists():
+            save_weights(model, path, epoch=run.best["epoch"], config=store.identity)
     return FitResult(model, run.best["epoch"], run.shared_epochs, run.history, run.weights, run.state, finished, path)
 
 

@@ -4,6 +4,7 @@ Partners are neighbours in a random cyclic order of the class's images in the ba
 uniform draw among the others, an image never meets itself or one partner twice while the class has enough images, and
 with too few the cycle wraps (a single image pairs with itself). So the sum of squared weights is the law's own: a fixed
 lambda has ``c = lam^2 + (1 - lam)^2``, Beta(a, a) has ``E c = (a + 1) / (2a + 1)``, the mean of m has ``c = 1/m``.
+Where it wraps, c is larger: of 100 classes in a batch of 256 about 8 % of the images stay alone; enlarge such a batch.
 
 Nothing here waits for a GPU, and nothing loops over classes. Sources: Zhong & Tandon 2024 (two-way); m-way is ours.
 """

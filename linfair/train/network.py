@@ -30,7 +30,7 @@ def new_model(
 ) -> nn.Module:
     """The network of a config with the initial weights of its seed; torch's own generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would seed every GPU as well
         mean, std = moments
         return build(config.model, n_classes, shape, mean=mean, std=std, width=config.width)
 

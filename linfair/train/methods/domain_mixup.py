@@ -8,6 +8,7 @@ enough data (m-way-limit), and mixing the easy classes only a cure (easy-class-e
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -20,6 +21,12 @@ from linfair.train.methods.pgd_at import PGDAT
 from linfair.train.methods.standard import Standard
 from linfair.train.mixup import beta, mix_mean, mix_pairs
 from linfair.train.state import ClassState, ClassWeights
+
+
+@cache
+def _there(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers on a device, copied once: a copy in every step would wait for it."""
+    return torch.tensor(values, device=device)
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class _FixedLambda(Method):
                     f"lam_by_class must hold one number a class, {ctx.n_classes}, got {len(self.lam_by_class)}; "
                     "pass one each, or lam for all"
                 )
-            lam = torch.tensor(self.lam_by_class, device=x.device)[y]
+            lam = _there(self.lam_by_class, x.device)[y]
         return mix_pairs(x, y, lam, classes=weights.mix, generator=ctx.generator)
 
 
