@@ -145,13 +145,17 @@ def parse(experiment: Experiment, argv: list[str]) -> tuple[Any, Options]:
 
 
 def _check_numbers(config: Any) -> None:
-    """Seeds are >= 0; every other integer counts something and is >= 1; a sequence is not empty."""
+    """Seeds are >= 0 and differ; every other integer counts something and is >= 1; a sequence is not empty."""
     for field in dataclasses.fields(config):
         value, flag = getattr(config, field.name), f"--{field.name.replace('_', '-')}"
         values = value if isinstance(value, tuple) else (value,)
         least = 0 if field.name in ("seed", "seeds") else 1
         if not values:
             raise UsageError(f"{flag} must hold at least one value, got none; drop it for the default")
+        if field.name == "seeds" and len(set(values)) < len(values):
+            raise UsageError(
+                f"{flag} must all differ, got {', '.join(map(str, values))}; a seed twice is no second run"
+            )
         for number in values:
             if isinstance(number, int) and not isinstance(number, bool) and number < least:
                 raise UsageError(f"{flag} must be at least {least}, got {number}; drop it for the default")

@@ -68,6 +68,7 @@ def write(
     left: list[dict[str, Any]] | None = None,
 ) -> None:
     """Write <stem>.csv and <stem>.json; what a bench gathered only if it says anything new."""
+    used = sorted({row["seed"] for row in rows if row.get("seed") is not None})
     rows = experiment.summary(rows) if experiment.summary else rows
     plain, fingerprint = runs.plain(config), data.fingerprint if data else None
     record = {
@@ -77,7 +78,7 @@ def write(
         "hash": runs.config_hash(experiment.name, config, fingerprint),
         "quick": quick,
         "config": plain,
-        "seeds": plain.get("seeds"),
+        "seeds": used or plain.get("seeds"),
         "dataset": {"label": data.label if data else "synthetic, generated from the seeds", "fingerprint": fingerprint},
         **({"unfinished": left} if left else {}),
         "n_rows": len(rows),

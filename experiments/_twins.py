@@ -29,13 +29,13 @@ def line(panel: str, curve: str, x: ArrayLike, values: ArrayLike, **more: Any) -
 def point(
     panel: str, curve: str, x: float, results: ArrayLike, n: int, expected: float | None = None, **more: Any
 ) -> Row:
-    """Mean of the results of independent runs with its standard error, beside what theory expects."""
+    """Mean of the results of independent runs with its standard error, None of one run, beside what theory expects."""
     runs = np.asarray(results, float)
-    value, se = float(runs.mean()), float(runs.std(ddof=1) / np.sqrt(len(runs)))
+    value, se = float(runs.mean()), float(runs.std(ddof=1) / np.sqrt(len(runs))) if len(runs) > 1 else None
     row: Row = {"panel": panel, "curve": curve, "kind": "trained", "x": x, "value": value}
     row |= {"se": se, "n": n, "runs": len(runs)}
     if expected is not None:
-        row |= {"expected": float(expected), "z": (value - float(expected)) / se if se > 0 else None}
+        row |= {"expected": float(expected), "z": (value - float(expected)) / se if se else None}
     return row | more
 
 

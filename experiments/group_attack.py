@@ -162,8 +162,8 @@ def plot(rows: list[Row]) -> Any:
         for (curve, (color, style)), marker in zip(panel.looks.items(), MARKERS, strict=False):
             label = None if style == ":" or curve.endswith(MIRRORED) else curve.removesuffix(", 1 up")
             twins(ax, rows, name, curve, color, marker, label=label, ls=style)
-        norm = r"$\ell_\infty$" if panel.model in ("trained", "opposed") else "of the score"
-        ax.set(xlabel=rf"attack radius $\epsilon$ ({norm})", ylabel=panel.y, title=panel.title)
+        what = "features" if panel.model in ("trained", "opposed") else "score"
+        ax.set(xlabel=rf"attack radius $\epsilon$ (of the {what})", ylabel=panel.y, title=panel.title)
         ax.set_ylim(panel.low, panel.top)
         legend = ax.legend(loc=panel.loc, fontsize=6.3, title=panel.note, title_fontsize=6.3, alignment="left")
         legend.set_in_layout(False)

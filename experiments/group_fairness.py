@@ -79,7 +79,10 @@ def dataset(options: GroupOptions) -> Tables:
 
 def suffix(cfg: Config, data: Tables) -> str:
     """What the tables at hand add to file names."""
-    return data.suffix if cfg.sets == Config.sets or data.embedded else "".join(f"-{name}" for name in cfg.sets)
+    if cfg.sets == Config.sets or data.embedded:
+        return data.suffix
+    own = {table.name: table.suffix for table in data.tables}  # of a copy it says so
+    return "".join(own.get(name, f"-{name}") for name in cfg.sets)
 
 
 def cells(cfg: Config, data: Tables) -> list[Row]:

@@ -127,6 +127,8 @@ def test_only_the_published_tables_have_the_plain_name():
     tables[0] = dataclasses.replace(tables[0], suffix="-adult-sex-unverified-copy-123")
     changed = experiment.Tables(tuple(tables), embedded=False)
     assert experiment.suffix(TINY, changed).startswith("-adult-sex-unverified-copy-123")
+    one = dataclasses.replace(TINY, sets=("adult-sex",))
+    assert experiment.suffix(one, changed) == "-adult-sex-unverified-copy-123", "never the name of the official data"
     assert full["adult-race"] is full.tables[1]
 
 

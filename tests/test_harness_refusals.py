@@ -59,6 +59,7 @@ def test_plot_only_without_a_record_is_one_line(tmp_path, capsys):
         (["--device", "cuda"], "cuda"),
         (["--seeds"], "--seeds must hold at least one value, got none"),
         (["--seeds", "3", "-1"], "--seeds must be at least 0, got -1"),
+        (["--seeds", "3", "3"], "--seeds must all differ, got 3, 3"),
         (["--n", "-3"], "--n must be at least 1, got -3"),
         (["--quick", "--n", "0"], "--n must be at least 1, got 0"),
         (["--data-dir", "x"], "--data-dir"),
