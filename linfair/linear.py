@@ -68,8 +68,11 @@ class ClassErrors:
 
     @property
     def se(self) -> np.ndarray:
-        """Binomial standard error ``sqrt(R (1 - R) / n_y)`` [C]."""
-        return np.sqrt(self.rate * (1.0 - self.rate) / self.counts)
+        """Binomial standard error ``sqrt(R (1 - R) / n_y)`` [C]; of a rate of 0 or 1, which is not exact, with half an
+        error more or less."""
+        extreme = (self.rate == 0.0) | (self.rate == 1.0)
+        rate = np.where(extreme, (self.counts * self.rate + 0.5) / (self.counts + 1.0), self.rate)
+        return np.sqrt(rate * (1.0 - rate) / self.counts)
 
     @property
     def disparity(self) -> float:

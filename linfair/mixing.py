@@ -17,6 +17,8 @@ from scipy.special import logsumexp, roots_jacobi, roots_legendre
 
 from linfair._check import as_array, as_count, as_labels, as_positive, as_share
 
+CONCENTRATED = 1e4
+"""Dirichlet laws above this are too narrow for the quadrature."""
 Nodes = tuple[np.ndarray, np.ndarray]
 """Quadrature of the law of c: values and weights."""
 
@@ -96,7 +98,7 @@ class UniformMix(_Fixed):
     m: int = 2
 
     def __post_init__(self) -> None:
-        as_count("m", self.m)
+        object.__setattr__(self, "m", as_count("m", self.m))
 
     @property
     def mean_c(self) -> float:
@@ -136,7 +138,7 @@ class DirichletMix(Law):
     a: float = 1.0
 
     def __post_init__(self) -> None:
-        as_count("m", self.m, least=2)
+        object.__setattr__(self, "m", as_count("m", self.m, least=2))
         as_positive("a", as_array("a", self.a, shape=()))
 
     @property
@@ -144,6 +146,11 @@ class DirichletMix(Law):
         return (self.a + 1.0) / (self.m * self.a + 1.0)
 
     def log_nodes(self) -> Nodes:
+        if self.m > 2 and self.a > CONCENTRATED:
+            raise ValueError(
+                f"a must be at most {CONCENTRATED:g} for risks under m > 2, got {self.a:g}; "
+                f"UniformMix({self.m}) is what it tends to"
+            )
         return _beta_nodes(float(self.a)) if self.m == 2 else _dirichlet_nodes(self.m, float(self.a))
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:

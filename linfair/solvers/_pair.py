@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import LinAlgError, cholesky
 from scipy.special import ndtr
 
 from linfair.gaussian import ClassGaussians
 from linfair.linear import ClassRisks, LinearClassifier
 from linfair.norms import Threat
 from linfair.solvers._erm import feature_threat
+from linfair.solvers._rank import null_space
 from linfair.solvers._smooth import nearest_shift, shift_of
 from linfair.solvers.solution import Solution, Status
 
+CERTAIN = 40.0
+"""Standard deviations beyond which a Gaussian risk is 0 in floating point."""
 RESOLVED = 1e-6
 """A gap this small, relative to one plus the value, counts as solved; the gap itself is always reported."""
 
@@ -35,25 +37,16 @@ def bridged(threat: Threat, delta: np.ndarray, ebar: float) -> tuple[bool, np.nd
 
 def zero_risk_direction(covs: np.ndarray, delta: np.ndarray, threat: Threat) -> np.ndarray | None:
     """A direction in which neither class varies and the robust margin is positive, if there is one."""
-    total = covs.sum(0)
-    largest = float(np.abs(total).max())
-    if largest > 0.0:
-        try:
-            if np.diag(cholesky(total / largest)).min() > 1e-5:
-                return None
-        except LinAlgError:
-            pass
-    basis = null_space(total)
+    basis = null_space(covs.sum(0))
     if basis.shape[1] == 0:
         return None
-    stuck, rest = bridged(inside(threat, basis), delta @ basis, float(threat.radii(2).sum()))
-    return None if stuck or np.linalg.norm(rest) <= 1e-9 * np.linalg.norm(delta) else basis @ rest
-
-
-def null_space(cov: np.ndarray) -> np.ndarray:
-    """An orthonormal basis [d, k] of the directions in which a covariance does not vary."""
-    values, vectors = np.linalg.eigh(cov)
-    return vectors[:, values <= 1e-12 * values[-1]]
+    ebar = float(threat.radii(2).sum())
+    stuck, rest = bridged(inside(threat, basis), delta @ basis, ebar)
+    if stuck or np.linalg.norm(rest) <= 1e-9 * np.linalg.norm(np.abs(basis).T @ np.abs(delta)):
+        return None  # rounding
+    w = basis @ rest
+    spread = np.sqrt(np.maximum(np.einsum("i,kij,j->k", w, covs, w), 0.0)).sum()
+    return w if w @ delta - ebar * threat.dual_norm(w) > CERTAIN * spread else None
 
 
 def inside(threat: Threat, basis: np.ndarray) -> Threat:

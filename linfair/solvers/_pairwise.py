@@ -11,7 +11,8 @@ from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.norms import Threat
 from linfair.solvers._cvxpy import bound_dual_norm, root_of, solved, zeta_of
-from linfair.solvers._pair import bridged, inside, null_space
+from linfair.solvers._pair import CERTAIN, bridged, inside
+from linfair.solvers._rank import null_space
 from linfair.solvers._smooth import into_ball, shift_of, solve_psd
 
 Pair = tuple[int, int]
@@ -170,7 +171,8 @@ def without_spread(model: ClassGaussians, threat: Threat, solver: str) -> Linear
     reach = np.abs(points.means @ classifier.w.T).max() + np.abs(classifier.b).max()
     if min(pair_gains(points, part, classifier).values()) <= 1e-12 * reach:  # no more than rounding
         return None
-    return LinearClassifier(classifier.w @ basis.T, classifier.b)
+    lifted = LinearClassifier(classifier.w @ basis.T, classifier.b)
+    return lifted if min(pair_margins(model, threat, lifted).values()) > CERTAIN else None
 
 
 class PairwiseProgram:

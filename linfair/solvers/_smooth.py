@@ -224,7 +224,10 @@ def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
 
 def solve_range(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     """Least-norm ``matrix x = rhs`` within the numerical range of a positive semi-definite matrix."""
-    scale = np.sqrt(np.maximum(np.diag(matrix), 1e-30 * max(float(np.diag(matrix).max()), np.finfo(float).tiny)))
+    largest = float(np.diag(matrix).max())
+    if not largest > 0.0:
+        return np.zeros_like(rhs)
+    scale = np.sqrt(np.maximum(np.diag(matrix), 1e-30 * largest))
     scaled = matrix / np.outer(scale, scale)
     try:
         factor = cho_factor(scaled, check_finite=False)

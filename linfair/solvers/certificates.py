@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.linalg import solve_triangular
 from scipy.special import entr
 
 from linfair._check import as_array
 from linfair.gaussian import ClassGaussians
 from linfair.norms import Threat
 from linfair.solvers._erm import Erm, Loss, feature_threat
+from linfair.solvers._rank import VARIES, factor_of, root_of, scale_of
 from linfair.solvers._smooth import into_ball, nearest_shift, pull_back, room, shift_of, solve_psd, solve_range
 
 FEASIBLE = 1e-12
@@ -177,8 +178,8 @@ def kappa_bracket(
         kappa* = max_w (w.Delta - ebar ||w||_*) / (sd_+(w) + sd_-(w))
                = min {k : Delta = Sigma_+^{1/2} s + Sigma_-^{1/2} t + z,  ||s||, ||t|| <= k,  ||z||_p <= ebar}.
 
-    The dual point is held as ``s = Sigma_+^{1/2} p_+``, ``t = Sigma_-^{1/2} p_-``, so no root is taken. The correction
-    of its residual is orthogonal to s and t, which makes the bound second-order accurate in the error of w.
+    The dual point is ``s = R_+' p_+``, ``t = R_-' p_-`` with roots ``Sigma_y = R_y R_y'``. The correction of its
+    residual is orthogonal to s and t, which makes the bound second-order accurate in the error of w.
 
     Args:
         model: two classes. threat: its total radius ``ebar = eps_+ + eps_-`` is what counts.
@@ -216,12 +217,12 @@ def kappa_low(model: ClassGaussians, threat: Threat, w: np.ndarray) -> tuple[flo
     """``kappa(w) = gain / (sd_+ + sd_-)`` and ``gain = w.Delta - ebar ||w||_*``; kappa is +-inf without spread."""
     gain = float(w @ (model.means[1] - model.means[0]) - threat.radii(2).sum() * threat.dual_norm(w))
     spread = float(model.sds(w).sum())
-    return (gain / spread if spread > 0.0 else float(np.copysign(np.inf, gain))), gain
+    return (gain / spread if spread > 0.0 else np.inf if gain > 0.0 else -np.inf), gain
 
 
 class _Touch:
-    """A touching point of the two spread ellipsoids and the ball: ``Delta = Sigma_- p_- + Sigma_+ p_+ + ebar P'
-    zeta``.
+    """A touching point of the two spread ellipsoids and the ball: ``Delta = R_- t + R_+ s + ebar P' zeta``, with roots
+    ``Sigma_y = R_y R_y'``.
     """
 
     def __init__(
@@ -234,59 +235,70 @@ class _Touch:
         plus: np.ndarray,
         zeta: np.ndarray,
     ) -> None:
-        self.covs, self.delta, self.ebar, self.threat = covs, delta, ebar, threat
-        self.points = [minus, plus]
+        self.roots = [root_of(cov) for cov in covs]
+        self.delta, self.ebar, self.threat = delta, ebar, threat
+        self.points = [root.T @ p for root, p in zip(self.roots, (minus, plus), strict=True)]
         self.zeta = into_ball(threat, zeta)
 
     def residual(self) -> np.ndarray:
-        reached = sum(cov @ p for cov, p in zip(self.covs, self.points, strict=True))
+        reached = sum(root @ s for root, s in zip(self.roots, self.points, strict=True))
         return self.delta - reached - self.ebar * shift_of(self.threat, self.zeta)
 
     def price(self) -> float:
-        """What s and t grow by at most when they absorb what is left of the residual; inf if they cannot."""
-        rest, total = self.residual(), self.covs[0] + self.covs[1]
-        largest = float(np.diag(total).max())
-        try:
-            lower = cholesky(total / largest, lower=True) if largest > 0.0 else np.zeros((1, 1))
-        except LinAlgError:
-            lower = np.zeros((1, 1))
-        if np.diag(lower).min() > 1e-5:
-            return float(np.linalg.norm(solve_triangular(lower, rest, lower=True)) / np.sqrt(largest))
-        values, vectors = np.linalg.eigh(total)
-        along = vectors.T @ rest
-        kept = values > 1e-14 * values[-1]
-        unpaid = float(np.abs(along[~kept]).max(initial=0.0))
-        if unpaid > 10.0 * FEASIBLE * max(float(np.abs(self.delta).max()), self.ebar):
+        """What s and t grow by at most when they absorb what is left of the residual and its rounding; inf if they
+        cannot."""
+        total = self.total()
+        scale = scale_of(total)
+        terms = np.abs(self.delta) + self.ebar * np.abs(shift_of(self.threat, self.zeta))
+        terms = terms + sum(np.abs(root) @ np.abs(s) for root, s in zip(self.roots, self.points, strict=True))
+        scaled, rest, size = (
+            total / np.outer(scale, scale),
+            self.residual() / scale,
+            float(np.linalg.norm(terms / scale)),
+        )
+        lower = factor_of(scaled)
+        if lower is not None:
+            rounding = np.finfo(float).eps * size / float(np.diag(lower).min())
+            return float(np.linalg.norm(solve_triangular(lower, rest, lower=True))) + rounding
+        values, vectors = np.linalg.eigh(scaled)
+        kept, along = values > VARIES * max(float(values[-1]), 0.0), vectors.T @ rest
+        if np.linalg.norm(along[~kept]) > 10.0 * FEASIBLE * size:
             return np.inf
-        return float(np.linalg.norm(along[kept] / np.sqrt(values[kept])))
+        if not kept.any():
+            return 0.0
+        rounding = np.finfo(float).eps * size / np.sqrt(float(values[kept].min()))
+        return float(np.linalg.norm(along[kept] / np.sqrt(values[kept])) + rounding)
+
+    def total(self) -> np.ndarray:
+        """``Sigma_- + Sigma_+``."""
+        minus, plus = self.roots
+        return minus @ minus.T + plus @ plus.T
 
     def length(self) -> float:
         """``max(||s||, ||t||)``."""
-        return float(np.sqrt(max(0.0, *(p @ cov @ p for cov, p in zip(self.covs, self.points, strict=True)))))
+        return max(float(np.linalg.norm(s)) for s in self.points)
 
     def repair(self, *, tangential: bool) -> None:
         """The least correction of the residual; a tangential one keeps both lengths and lets zeta move in its ball."""
         residual = self.residual()
-        system = self.covs[0] + self.covs[1]
-        size = float(np.trace(system))
+        size = sum(float(np.sum(root**2)) for root in self.roots)
         if not tangential:
-            self.points = [p + solve_range(system, residual) for p in self.points]
+            step = solve_range(self.total(), residual)
+            self.points = [s + root.T @ step for root, s in zip(self.roots, self.points, strict=True)]
             return
-        normals = []
-        for cov, p in zip(self.covs, self.points, strict=True):
-            row = cov @ p
-            length = float(p @ row)
-            normals.append(row / length if length > 1e-200 else np.zeros_like(row))
-            system = system - np.outer(row, normals[-1])
+        normals = [s / length if (length := float(np.linalg.norm(s))) > 1e-200 else s for s in self.points]
+        minus, plus = tangents = [root - np.outer(root @ n, n) for root, n in zip(self.roots, normals, strict=True)]
+        system = minus @ minus.T + plus @ plus.T
         goal = self.delta - self.ebar * shift_of(self.threat, self.zeta)
-        # the tangents leave one common direction free; the residual of a near-optimum is orthogonal to it
-        system = system + np.outer(goal, goal) * (size / max(float(goal @ goal), np.finfo(float).tiny))
+        if (length := float(np.linalg.norm(goal))) > 0.0:
+            # the tangents leave one common direction free; the residual of a near-optimum is orthogonal to it
+            system = system + size * np.outer(goal / length, goal / length)
         diagonal, rank_one = room(self.threat.norm, self.zeta)
         push = 1e6 * size / max(self.ebar, 1e-8 * float(np.linalg.norm(self.delta)), np.finfo(float).tiny)
         if self.ebar > 0.0:
             system = system + self.ebar * push * pull_back(self.threat, diagonal, rank_one)
         step = solve_range(system, residual)
-        self.points = [p + step - p * float(row @ step) for p, row in zip(self.points, normals, strict=True)]
+        self.points = [s + tangent.T @ step for s, tangent in zip(self.points, tangents, strict=True)]
         if self.ebar > 0.0:
             u = step if self.threat.lift is None else self.threat.lift @ step
             self.zeta = into_ball(self.threat, self.zeta + push * (diagonal * u - rank_one * (rank_one @ u)))

@@ -39,9 +39,9 @@ def direction(delta: np.ndarray, threat: Threat) -> tuple[np.ndarray, float]:
         )
     delta = as_array("delta", delta, ndim=1)
     ebar, ball = float(threat.radii(2).sum()), threat.ball
-    if ball.of(delta) > ebar:
-        w = delta - ball.project(delta, ebar)
-        length = float(np.linalg.norm(w))
+    w = delta - ball.project(delta, ebar)
+    length = float(np.linalg.norm(w))
+    if ball.of(delta) > ebar and length > 0.0:  # within a rounding of ebar the projection is delta itself
         return w / length, length
     if ball.name == "linf":
         w = np.zeros_like(delta)

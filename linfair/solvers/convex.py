@@ -17,6 +17,7 @@ from linfair.solvers._cvxpy import bound_dual_norm, root_of, solved, zeta_of
 from linfair.solvers._erm import Erm, Loss, Units, feature_threat
 from linfair.solvers._pair import RESOLVED, bracketed, bridged, pair_of, unseparable, zero_risk, zero_risk_direction
 from linfair.solvers._pairwise import PairwiseProgram, meeting_pair, pairwise_bracket, without_spread
+from linfair.solvers._rank import scale_of
 from linfair.solvers.certificates import dual_bound, kappa_bracket, kappa_low, margin_bracket
 from linfair.solvers.solution import Solution, Status
 
@@ -190,20 +191,27 @@ def common_covariance_kappa(model: ClassGaussians, threat: Threat, *, solver: st
 
     Raises:
         AssumptionError: the two covariances differ.
+        ArithmeticError: the solver gave up.
     """
     import cvxpy as cp
 
     threat, delta, ebar = pair_of(model, threat)
     covs = model.full_covs()
-    if np.abs(covs[0] - covs[1]).max() > 1e-12 * np.abs(covs).max():
+    units = scale_of(covs[0] + covs[1])
+    if (np.abs(covs[0] - covs[1]) / np.outer(units, units)).max() > 1e-12:
         raise AssumptionError(
             "covariances must be equal for the projection formula, got two different ones; use minimax_fair"
         )
+    far, wide = float(np.linalg.norm(delta)) or 1.0, float(np.sqrt(np.trace(covs[0]) / model.dim)) or 1.0
     s = cp.Variable(model.dim)
     z = cp.Variable(model.dim if threat.lift is None else len(threat.lift))
-    reached = root_of(covs[0]) @ s + (z if threat.lift is None else threat.lift.T @ z)
-    problem = cp.Problem(cp.Minimize(cp.norm(s)), [reached == delta, cp.norm(z, threat.ball.p) <= ebar])  # pyright: ignore[reportArgumentType]
-    return float(problem.value) / 2.0 if solved(problem, solver) else np.inf  # pyright: ignore[reportArgumentType]
+    reached = root_of(covs[0]) / wide @ s + (z if threat.lift is None else threat.lift.T @ z)
+    problem = cp.Problem(cp.Minimize(cp.norm(s)), [reached == delta / far, cp.norm(z, threat.ball.p) <= ebar / far])  # pyright: ignore[reportArgumentType]
+    if solved(problem, solver):
+        return float(problem.value) * far / wide / 2.0  # pyright: ignore[reportArgumentType]
+    if problem.status in {"infeasible", "infeasible_inaccurate"}:
+        return np.inf
+    raise ArithmeticError(f"{solver} must solve the projection, got {problem.status}; scale the features alike")
 
 
 CLOSED, STALLS, EASE = 1e-7, 3, 1e-6

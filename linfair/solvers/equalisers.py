@@ -54,13 +54,13 @@ def remargin(tau: ArrayLike, K: ArrayLike, r: ArrayLike = 1.0) -> Equaliser:
     """A larger training radius for class "+": ``value = a - sqrt(a^2 - 2 Lam)``, extra radius in sds of class "+".
 
     In the units of x the extra radius is ``value * sigma_+ / g``, ``g = ||w||_* / ||w||_2`` (g = 1 for l2). Feasible
-    iff ``a^2 >= 2 Lam``; negative (a smaller radius) for r > K. It holds while the larger radius does not turn the
-    direction: always for l2, and for equal ``|delta_j|`` under linf.
+    iff ``a^2 >= 2 Lam``; negative for r > K, a smaller radius, which must have that much to give up. It holds while
+    the larger radius does not turn the direction: always for l2, and for equal ``|delta_j|`` under linf.
     """
 
     def solve(tau, K, r):
         a, Lam = tau / (K + 1.0), np.log(K / r)
-        extra = a - np.sqrt(a * a - 2.0 * Lam)
+        extra = 2.0 * Lam / (a + np.sqrt(a * a - 2.0 * Lam))  # a - sqrt(...) without its cancellation
         feasible = (tau > 0.0) & (a * a >= 2.0 * Lam)
         training = (ndtr(-a) + r * ndtr(extra - a)) / (1.0 + r)
         return extra, ndtr(-a), feasible, feasible & (training <= constant_risk(K, r))

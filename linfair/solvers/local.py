@@ -15,7 +15,8 @@ from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.mixing import Law, laws_of
 from linfair.norms import Threat
-from linfair.solvers._pair import bridged, inside, null_space, pair_of, zero_risk, zero_risk_direction
+from linfair.solvers._pair import bridged, inside, pair_of, zero_risk, zero_risk_direction
+from linfair.solvers._rank import null_space
 from linfair.solvers._smooth import smooth_dual_norm, solve_psd
 from linfair.solvers.fast import minimax_fair
 from linfair.solvers.solution import Solution, Status

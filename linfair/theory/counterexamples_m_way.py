@@ -148,7 +148,7 @@ FINITE_SAMPLE = limit(
     assumptions=(
         K_ABOVE_1,
         TAU_POSITIVE,
-        Assumption("m_many >> m_few", lambda m_few, m_many, **_: m_many > 20 * m_few),
+        Assumption("m_few = 1 (no mixup), m_many > 20", lambda m_few, m_many, **_: m_few == 1 and m_many > 20),
     ),
     defaults={"tau": 6.0, "K": 2.0, "samples": 1000, "m_few": 1, "m_many": 1000},
     analytic_values=_collapse,

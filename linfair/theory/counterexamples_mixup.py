@@ -41,7 +41,12 @@ NATURAL_PRIORS = limit(
         " without mixup and 0.0204 with lambda = 1/2."
     ),
     setting=ZHONG,
-    assumptions=(K_ABOVE_1, TAU_POSITIVE, Assumption("r > K", lambda r, K, **_: r > K)),
+    assumptions=(
+        K_ABOVE_1,
+        TAU_POSITIVE,
+        Assumption("r > K", lambda r, K, **_: r > K),
+        Assumption("a stationary point", lambda **p: bool(np.isfinite(list(_priors(**p).values())).all())),
+    ),
     defaults={"tau": 3.0, "K": 2.0, "r": 2.541439147, "e": 0.5},
     analytic_values=_priors,
     empirical_values=_priors_twin,

@@ -126,11 +126,16 @@ def _price(tau, K, r, delta):
     }
 
 
+def _weight(tau, K, r, delta):
+    """W_+ pi_+ / (W_- pi_-) at which the constrained optimum is stationary."""
+    u, v, _ = equalisers.fairness_constrained(tau, K, r, delta)
+    return K * np.exp((v * v - u * u) / 2.0)
+
+
 def _price_twin(n, rng, tau, K, r, delta):
     """Thresholds trained with the class weights under which the constrained optimum is stationary."""
-    u, v, _ = equalisers.fairness_constrained(tau, K, r, delta)
-    weight = K * np.exp((v * v - u * u) / 2.0)
-    found = trained_margins(tau, K, n, rng, weights=(1.0, weight))
+    u, _, _ = equalisers.fairness_constrained(tau, K, r, delta)
+    found = trained_margins(tau, K, n, rng, weights=(1.0, _weight(tau, K, r, delta)))
     sign = np.sign(disparity_at(u, tau, K))
     return {
         "disparity": mean_of(sign * disparity_at(found, tau, K)),
@@ -146,7 +151,7 @@ PRICE = Theorem(
         "For r < K and |D(u*)| > delta, least average robust risk under |D| <= delta is attained on u + K v = tau "
         "between the optimum u* and the equaliser a: the root of Phi(-(tau-u)/K) - Phi(-u) = delta. Full fairness "
         "costs Phi(-a) - J(u*). Training with class weights W_+/W_- = (K/r) exp((v^2 - u^2)/2) reaches the "
-        "constrained optimum."
+        "constrained optimum where the weighted problem has an interior one."
     ),
     setting="the model of Xu et al. 2021",
     ours="The theorem.",
@@ -155,6 +160,10 @@ PRICE = Theorem(
         TAU_POSITIVE,
         Assumption("0 < delta < 1, 0 < r < K", lambda delta, r, K, **_: 0 < delta < 1 and 0 < r < K),
         interior(),
+        Assumption(
+            "an interior optimum of the weighted problem",
+            lambda tau, K, r, delta: bool(optimum(tau, K, _weight(tau, K, r, delta)).interior_optimal),
+        ),
     ),
     defaults={"tau": 4.8, "K": 2.0, "r": 1.0, "delta": 0.005},
     analytic_values=_price,

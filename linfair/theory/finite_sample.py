@@ -58,7 +58,7 @@ DKW_BAND = Theorem(
 
 
 def _plug_in(risk, n_y):
-    z = float(ndtri(1.0 - risk))
+    z = -float(ndtri(risk))
     density = np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
     return {
         "standard deviation of the plug-in": density * np.sqrt((1 + z * z / 2) / n_y),
@@ -67,7 +67,7 @@ def _plug_in(risk, n_y):
 
 
 def _plug_in_twin(n, rng, risk, n_y):
-    z = float(ndtri(1.0 - risk))
+    z = -float(ndtri(risk))
     batches = []
     for _ in range(50):
         x = z + rng.standard_normal((max(n // 200, 40), n_y))

@@ -29,9 +29,13 @@ DEFAULTS = {
     "eps": 0.2,
 }
 CELLS = Assumption(
-    "four cells, base rates in (0, 1), w != 0, 0 <= eps < infinity",
-    lambda means, variances, base_rates, w, eps, **_: (
-        len(means) == len(variances) == 4 and all(0 < q < 1 for q in base_rates) and any(w) and 0 <= eps < np.inf
+    "four cells of positive variances, base rates in (0, 1), w != 0, 0 <= eps < infinity",
+    lambda means, variances, base_rates, w, eps, **_: bool(
+        len(means) == len(variances) == 4
+        and np.min(variances) > 0
+        and all(0 < q < 1 for q in base_rates)
+        and any(w)
+        and 0 <= eps < np.inf
     ),
 )
 CLEAN = (0, 0, 0, 0)

@@ -161,6 +161,7 @@ ANISOTROPIC = Theorem(
     ),
     assumptions=(
         Assumption("||delta||_p > 2 eps", lambda delta, norm, eps, **_: bool(Threat(norm).ball.of(delta) > 2 * eps)),
+        Assumption("different covariances", lambda cov_minus, cov_plus, **_: not np.allclose(cov_minus, cov_plus)),
         Assumption("both robust risks at most 1/2", lambda **p: _solutions(**p)[2][1].risks.value.max() <= 0.5),
     ),
     defaults={

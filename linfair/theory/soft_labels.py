@@ -29,7 +29,8 @@ def _margin_u(tau, K, rho, r, lam_minus, lam_plus, samples=None):
         s_minus, s_plus = expit(-rho * (u + minus)), expit(-rho * (tau - u + K * plus))
         return (lam_minus - mean(s_minus)) - r * (lam_plus - mean(s_plus))
 
-    return find_root(balance, -50.0, 50.0 + tau)
+    far = 50.0 * max(1.0, 1.0 / rho)
+    return find_root(balance, -far, far + tau)
 
 
 def _shift(tau, K, rho, r, lam):
