@@ -6,7 +6,7 @@ import pytest
 from linfair import AssumptionError
 from linfair.gaussian import ClassGaussians
 from linfair.linear import ClassErrors
-from linfair.mixing import DirichletMix, UniformMix
+from linfair.mixing import BetaLambda, DirichletMix, UniformMix
 from linfair.norms import NATURAL, Threat
 from linfair.solvers import closed_form, convex, equalisers
 from linfair.theory import THEOREMS
@@ -30,6 +30,25 @@ def test_a_law_too_narrow_for_its_quadrature_is_refused():
         DirichletMix(8, 1e6).log_nodes()
     c, log_p = DirichletMix(8, 1e4).log_nodes()
     assert np.exp(log_p) @ c == pytest.approx(DirichletMix(8, 1e4).mean_c, rel=1e-9)
+
+
+@pytest.mark.parametrize("a", [0.01, 0.5, 1.0, 49.0, 51.0, 1e5])
+def test_moments_of_a_beta_law(a):
+    """x = 2 lambda - 1 has E x^2 = 1 / (2a + 1) and E x^4 = 3 / ((2a + 1)(2a + 3)); c = (1 + x^2) / 2."""
+    c, log_p = BetaLambda(a).log_nodes()
+    p = np.exp(log_p)
+    second, fourth = 1 / (2 * a + 1), 3 / ((2 * a + 1) * (2 * a + 3))
+    assert p @ c == pytest.approx((1 + second) / 2, rel=1e-12)
+    assert p @ c**2 == pytest.approx((1 + 2 * second + fourth) / 4, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"tau_far": 949.0, "a": 1000.0}, {"tau_far": 3000.0}, {"tau_far": 1000.0, "a": 50.0}]
+)
+def test_far_classes_see_the_tail_of_a_beta_law(parameters):
+    """1 - c_eff ~ 2 a (K + 1)^2 / tau^2, far out where the law itself has hardly any mass."""
+    values = THEOREMS["limit-beta-fades"].analytic(**parameters)
+    assert values["1 - c_eff over 2 a (K+1)^2 / tau^2, far"] == pytest.approx(1.0, abs=0.02)
 
 
 @pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
