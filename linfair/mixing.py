@@ -238,7 +238,7 @@ def mix_within_class(
 
 @cache
 def _beta_nodes(a: float, n: int = 400) -> Nodes:
-    """Quadrature in x = |2 lambda - 1| = tanh t: ``(1 - x^2)^(a-1) dx = sech(t)^(2a) dt`` and ``c = 1 - sech(t)^2 / 2``.
+    """Quadrature in t, ``|2 lambda - 1| = tanh t``, whose density is ``sech(t)^(2a)``; ``c = 1 - sech(t)^2 / 2``.
 
     Gauss-Legendre in asinh(t sqrt(2a + 1)): fine where the law has its sds, and out to c = 1 in double precision, where
     the risks of far classes have their weight. Moments of c are exact to 1e-13.
