@@ -93,7 +93,7 @@ def test_committed_runs_are_complete_and_belong_to_a_record():
         text = path.read_text(encoding="utf-8")
         record = json.loads(text)
         assert set(record) >= RUN_KEYS, path
-        assert record["run"] == path.stem, path
+        assert f"{record['run']}-{record['hash'][:8]}" == path.stem, path
         assert record["measurements"], path
         for about in record["measurements"].values():
             assert {"asked", "n", "eps", "search", "seconds", "device"} <= set(about), path
