@@ -6,7 +6,7 @@ import pytest
 from linfair.gaussian import ClassGaussians
 from linfair.norms import NATURAL, Threat
 from linfair.solvers import convex, fast, local
-from linfair.solvers._rank import null_space, root_of
+from linfair.solvers._rank import null_space, scaled_root
 from linfair.solvers.certificates import kappa_bracket
 from linfair.solvers.solution import Status
 
@@ -48,7 +48,7 @@ def test_a_zero_risk_is_that_of_the_classifier():
 @pytest.mark.parametrize("rows", [[[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 0.0]], np.diag([1e12, 1.0, 1e-12])])
 def test_roots_and_null_spaces(rows):
     cov = np.array(rows)
-    root, basis = root_of(cov), null_space(cov)
+    root, basis = scaled_root(cov), null_space(cov)
     np.testing.assert_allclose(root @ root.T, cov, rtol=1e-12, atol=0.0)
     assert basis.shape[1] == (cov[2] == 0.0).all()
     np.testing.assert_allclose(cov @ basis, 0.0, atol=1e-12)

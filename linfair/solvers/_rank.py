@@ -24,8 +24,8 @@ def factor_of(scaled: np.ndarray) -> np.ndarray | None:
     return lower if np.diag(lower).min() > 1e-5 else None
 
 
-def root_of(cov: np.ndarray) -> np.ndarray:
-    """``R`` [d, k] with ``R R' = cov`` without the directions in which cov does not vary."""
+def scaled_root(cov: np.ndarray) -> np.ndarray:
+    """``R`` [d, k] with ``R R' = cov`` [d, d], k its rank: a Cholesky factor, or eigenvectors where that is not d."""
     scale = scale_of(cov)
     scaled = cov / np.outer(scale, scale)
     if (lower := factor_of(scaled)) is not None:

@@ -15,7 +15,7 @@ from linfair._check import as_array
 from linfair.gaussian import ClassGaussians
 from linfair.norms import Threat
 from linfair.solvers._erm import Erm, Loss, feature_threat
-from linfair.solvers._rank import VARIES, factor_of, root_of, scale_of
+from linfair.solvers._rank import VARIES, factor_of, scale_of, scaled_root
 from linfair.solvers._smooth import into_ball, nearest_shift, pull_back, room, shift_of, solve_psd, solve_range
 
 FEASIBLE = 1e-12
@@ -235,7 +235,7 @@ class _Touch:
         plus: np.ndarray,
         zeta: np.ndarray,
     ) -> None:
-        self.roots = [root_of(cov) for cov in covs]
+        self.roots = [scaled_root(cov) for cov in covs]
         self.delta, self.ebar, self.threat = delta, ebar, threat
         self.points = [root.T @ p for root, p in zip(self.roots, (minus, plus), strict=True)]
         self.zeta = into_ball(threat, zeta)
