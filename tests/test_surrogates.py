@@ -160,6 +160,17 @@ def test_the_logistic_minimiser_splits_tau_in_half_as_it_vanishes():
         assert tuple(got) == pytest.approx((tau / 2, tau / 4, 2 * tau / 5), rel=1e-5)
 
 
+@pytest.mark.parametrize("tau", [0.1, 1.0, 3.0, 10.0])
+@pytest.mark.parametrize("r", [1e-12, 1e-6, 1e6, 1e12])
+def test_the_logistic_minimiser_of_rare_classes(tau, r):
+    """Both derivatives vanish: in the threshold ``E_- l' = r E_+ l'``, and in the scale."""
+    u, _, s = map(float, minimise(tau, 2.0, r))
+    minus, plus = expected_logistic(s * u, s), expected_logistic(s * (tau - u), 2.0 * s)
+    slopes = minus.log + np.log(-minus.slope), np.log(r) + plus.log + np.log(-plus.slope)
+    assert slopes[0] == pytest.approx(slopes[1], abs=1e-6)
+    assert minus.reach / minus.slope + plus.reach / plus.slope == pytest.approx(0.0, abs=1e-6)
+
+
 def test_a_likelier_class_may_take_the_whole_hinge_loss():
     tau = 2.0 * float(phi(norm.isf(0.3))) / 0.3  # c_- = 4: below this tau w = 0 is optimal
     assert tuple(minimise(0.999 * tau, 3.0, 0.3, loss="hinge", c_minus=4.0)) == (np.inf, -np.inf, 0.0)

@@ -158,6 +158,9 @@ def _any_squared(tau: float, r: float, a: float, k: float) -> tuple[float, float
 
 
 def _any_logistic(tau: float, r: float, a: float, k: float) -> tuple[float, float]:
+    if r > 1.0:  # the rarer class second: its loss may be lost beside the other's, not the other way round
+        s, u = _any_logistic(tau, 1.0 / r, k, a)
+        return s, tau - u
     cut = float(np.nan_to_num(threshold(tau, k / a, r, c_minus=a * a, c_plus=a * a)[0], nan=tau * a / (a + k)))
     exact = [solve(tau, r, a, k) for solve in (_any_squared, _any_exponential, _any_hinge)]
     starts = [x for x in exact if x[0] > 0.0]

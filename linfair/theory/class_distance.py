@@ -61,9 +61,9 @@ DISTANCE = Theorem(
 
 
 def _ratio(tau_near, tau_far, K, r):
-    found = optimum(np.array([tau_near, tau_far, 200.0]), K, r)
+    found = optimum(np.array([tau_near, tau_far, 100.0 * (K + 1.0)]), K, r)
     near, far, limit = np.exp(log_ndtr(-found.v) - log_ndtr(-found.u))
-    return {"risk ratio, near": near, "risk ratio, far": far, "risk ratio, tau = 200": limit, "K / r": K / r}
+    return {"risk ratio, near": near, "risk ratio, far": far, "risk ratio, tau = 100 (K + 1)": limit, "K / r": K / r}
 
 
 def ratio_twin(tau, K, r, n, rng):
@@ -81,7 +81,7 @@ def _ratio_twin(n, rng, tau_near, tau_far, K, r):
 
 
 def _approaches(value):
-    gaps = [value[f"risk ratio, {name}"] - value["K / r"] for name in ("near", "far", "tau = 200")]
+    gaps = [value[f"risk ratio, {name}"] - value["K / r"] for name in ("near", "far", "tau = 100 (K + 1)")]
     same_side = len({np.sign(gap) for gap in gaps}) == 1
     return same_side and abs(gaps[0]) > abs(gaps[1]) > abs(gaps[2]) and abs(gaps[2]) < 1e-2 * value["K / r"]
 
@@ -100,7 +100,7 @@ RATIO = Theorem(
     assumptions=(
         K_ABOVE_1,
         NEAR_FAR,
-        Assumption("tau_far <= 100", lambda tau_far, **_: tau_far <= 100),
+        Assumption("tau_far <= 50 (K + 1)", lambda tau_far, K, **_: tau_far <= 50 * (K + 1)),
         Assumption("r > 0, r != K", lambda r, K, **_: r > 0 and r != K),
         INTERIOR,
     ),

@@ -18,7 +18,9 @@ def _xu(d, eta, sigma, K, eps):
 
     def risks(A, shift=0.0):
         root = np.sqrt(A * A + q)
-        return ndtr(A - K * root - shift), ndtr(-K * A + root - shift / K)
+        u = ((K * K - 1.0) * A * A + K * K * q) / (A + K * root)  # K root - A, which cancels for K near 1
+        v = ((K * K - 1.0) * A * A - q) / (K * A + root)  # K A - root
+        return ndtr(-u - shift), ndtr(-v - shift / K)
 
     A = 2.0 * np.sqrt(d) * eta / ((K * K - 1.0) * sigma)
     B = 2.0 * np.sqrt(d) * (eta - eps) / ((K * K - 1.0) * sigma)

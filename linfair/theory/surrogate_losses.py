@@ -76,13 +76,13 @@ HINGE = Theorem(
 def _logistic(delta, K, norm, eps, m):
     _, _, tau = _model(delta, K, norm, eps)
     a = tau / (K + 1)
-    tiny = 1e-2 * a * a
+    tiny = (a / (10 * K)) ** 2
     mixed, plain, fine = (surrogates.minimise(tau, K, c_minus=c, c_plus=c) for c in (1 / m, 1.0, tiny))
     return {
         "robust disparity": disparity_at(mixed.u, tau, K),
         "robust disparity without mixup": disparity_at(plain.u, tau, K),
         "0-1 loss instead": disparity_at(threshold(tau, K, 1, c_minus=1 / m, c_plus=1 / m)[0], tau, K),
-        "u - v over c log(K) / a at c = a^2 / 100": (fine.u - fine.v) / (tiny * np.log(K) / a),
+        "u - v over c log(K) / a at c = (a / (10 K))^2": (fine.u - fine.v) / (tiny * np.log(K) / a),
     }
 
 
@@ -103,7 +103,7 @@ LOGISTIC = Theorem(
     empirical_values=lambda n, rng, **p: _trained("logistic", n, rng, **p),
     conclusion=lambda value: (
         0 < value["robust disparity"] < value["robust disparity without mixup"]
-        and abs(value["u - v over c log(K) / a at c = a^2 / 100"] - 1) < 0.05
+        and abs(value["u - v over c log(K) / a at c = (a / (10 K))^2"] - 1) < 0.05
     ),
     twin="trained",
     figure="mixup_lambda",
