@@ -37,8 +37,8 @@ def percent(row: Row, key: str, digits: int = 1) -> str:
     value = row.get(key)
     if value is None:
         return "-"
-    error = total_error(row, key)
-    return f"{100 * value:.{digits}f}" + (f" ± {100 * error:.{digits}f}" if error else "")
+    known = row.get(f"{key}_se") is not None
+    return f"{100 * value:.{digits}f}" + (f" ± {100 * total_error(row, key):.{digits}f}" if known else "")
 
 
 def total_error(row: Row, key: str) -> float:

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from _deep_lock import LOCK, Busy, locked
 from _deep_options import DeepOptions, check, exact_images
-from _deep_runs import Measure, Recipe, Run
+from _deep_runs import FAILURES, Measure, Recipe, Run, in_a_line
 from _harness import Unfinished, UsageError
 from linfair import runs
 from linfair.data import Dataset
@@ -213,7 +213,7 @@ class Bench:
         try:
             with threadpool_limits(threads):  # small products are slower on many, and their sums get another order
                 while todo := [r for r in self.due() if r.name not in self.failed]:
-                    if not any([self.attempt(run, finish) for run in todo]):
+                    if not any([self.attempt(run, finish) for run in todo if run.name not in self.failed]):
                         time.sleep(min(2.0, self.remaining()))  # others are at all of them, or at a teacher
         except OutOfTime:
             return
@@ -226,9 +226,8 @@ class Bench:
                 finish(self, run)
         except Busy:
             return False
-        except (RuntimeError, MemoryError, ArithmeticError, ValueError, ImportError) as error:
-            # one bad run does not stop the others
-            self.failed[run.name] = " ".join(str(error).split())
+        except FAILURES as error:
+            self.failed[run.name] = in_a_line(error)
         return True
 
     def chosen(self, run: Run) -> bool:

@@ -19,6 +19,12 @@ from linfair.data import Dataset, stratified_subset
 TAUGHT = ("ard", "rslad", "absld")
 TEACHER = "trades"
 """Distillation learns from the run of this method with the same seed."""
+FAILURES = (RuntimeError, MemoryError, ArithmeticError, ValueError, ImportError)
+"""What a run may fail with; it does not stop the others."""
+
+
+def in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from torch import nn
 from _deep_bench import Bench
 from _deep_lock import locked
 from _deep_measure import device_name, measured, rounded
-from _deep_runs import Run, restrict
+from _deep_runs import FAILURES, Run, in_a_line, restrict
 from linfair import runs
 from linfair.models import build, load_weights, read_weights, save_weights
-from linfair.train import FitResult, TrainConfig, fit
+from linfair.train import FitResult, TrainConfig, TrainingError, fit
 from linfair.train.checkpoint import KEPT, state_fingerprint, weights_fingerprint
 from linfair.train.methods import get_method, parent_of
 
@@ -69,6 +69,16 @@ def trained(bench: Bench, run: Run) -> FitResult:
     return result
 
 
+def _needed(bench: Bench, run: Run) -> FitResult:
+    """A parent or a teacher, trained. Raises TrainingError where it fails, and books that as its own, too."""
+    if run.name not in bench.failed:
+        try:
+            return trained(bench, run)
+        except FAILURES as error:
+            bench.failed[run.name] = in_a_line(error)
+    raise TrainingError(f"needs {run.name}, which failed")
+
+
 class Shared(NamedTuple):
     """The epochs at the start of a run that are those of a run of its method's parent."""
 
@@ -101,10 +111,9 @@ def _branch(bench: Bench, run: Run) -> Path | None:
     shared = shared_with(run, bench)
     if shared is None or any(bench.folder(run).glob("*.pt")):
         return None
-    due = shared.run in bench.due() and shared.run.name not in bench.failed
-    if due and len(bench.log(shared.run)) < shared.epochs:
+    if shared.run in bench.due() and len(bench.log(shared.run)) < shared.epochs:
         with locked(bench.folder(shared.run)):
-            trained(bench, shared.run)
+            _needed(bench, shared.run)
     return shared.path if shared.path.exists() else None
 
 
@@ -116,7 +125,7 @@ def _teacher(bench: Bench, run: Run) -> nn.Module:
     path = bench.weights(run)
     if not _kept(bench, run, path):
         with nullcontext() if bench.trained(run) else locked(bench.folder(run)):
-            model = trained(bench, run).model
+            model = _needed(bench, run).model
         history = [{"seconds": row["seconds"]} for row in bench.log(run)]
         save_weights(_halved(model), path, run=run.name, hash=bench.identity(run), history=history)
     data = restrict(bench.data, run.classes) if run.classes else bench.data

@@ -79,6 +79,22 @@ def test_a_run_that_cannot_be_leaves_its_parent_alone(tmp_path):
     assert bench.rest() == [bad.name]
 
 
+@pytest.mark.parametrize("child", [MARGINS, Run("absld")])
+def test_what_fails_for_another_is_its_own_failure(child, tmp_path, monkeypatch):
+    bench, parent, tried = trained_in(tmp_path), Run("trades" if child.teacher else "pgd_at"), []
+
+    def failing(config, *args, **fields):
+        tried.append(config.method)
+        raise RuntimeError("the loss must be finite, got nan")
+
+    monkeypatch.setattr(_deep_train, "fit", failing)
+    bench.runs = (child, parent)
+    bench.loop()
+    needs = f"needs {parent.name}, which failed"
+    assert bench.failed == {parent.name: "the loss must be finite, got nan", child.name: needs}
+    assert tried == [parent.method]
+
+
 def test_force_trains_shared_epochs_again(tmp_path):
     parent = Run("pgd_at")
     bench = trained_in(tmp_path, parent, MARGINS)

@@ -76,6 +76,16 @@ def test_seeds_on_different_numbers_of_images_say_so():
     assert "| PGD-AT | CW-20 | 2 | 300 to 1200 |" in _classwise_table.further_table(rows)
 
 
+def test_a_class_without_a_hit_has_an_error():
+    row = _classwise_rows.row_of(record_of("pgd_at", 0, (0, 50, 100)))
+    half = 0.5 / 101
+    assert [row["clean_cat_se"], row["clean_car_se"]] == pytest.approx([np.sqrt(half * (1 - half)) / 10] * 2)
+    assert row["clean_dog_se"] == pytest.approx(0.05)
+    assert 0.5 * row["clean_cat_se"] < row["clean_worst_se"] < 2 * row["clean_cat_se"]
+    assert _classwise_table.worst(row, "clean") == "0.0 ± 0.7 (cat)"
+    assert _classwise_table.percent({"avg": 0.5}, "avg") == "50.0"
+
+
 def test_gains_are_paired_differences_to_the_parent():
     base, run = record_of("pgd_at", 0, (20, 50, 80)), record_of("dafa_pgd", 0, (40, 50, 60))
     row = _classwise_rows.gains(run, base, np.repeat([0, 1, 2], 100))

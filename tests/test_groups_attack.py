@@ -218,6 +218,7 @@ def test_nan_is_not_hidden():
         ({"direction": WAY * 2}, ValueError, r"\+1 and -1"),
         ({"eps": -1.0}, ValueError, "eps must be >= 0"),
         ({"eps": torch.ones(3)}, ValueError, "eps must be a number or have shape"),
+        ({"eps": None}, TypeError, "eps must be a number, .* got None; pass 0 for no attack"),
         ({"eps": "small"}, ValueError, "eps must be a number or a ratio, got 'small'"),
         ({"step": "-1/4"}, ValueError, "step must be >= 0, got -1/4"),
         ({"lo": 0.0}, ValueError, "x must lie in the box"),

@@ -73,6 +73,8 @@ def push(
     x0 = _samples(x)
     way = _directions(direction, x0)
     steps, restarts = as_count("steps", steps, least=0), as_count("restarts", restarts)
+    if eps is None:
+        raise TypeError('eps must be a number, text as "1/5" or one a sample, got None; pass 0 for no attack')
     radius = _budget("eps", eps, x0)
     length = radius / 4 if step is None else _budget("step", step, x0)
     box = {"lo": _like("lo", lo, x0, x0.shape[1:]), "hi": _like("hi", hi, x0, x0.shape[1:])}
