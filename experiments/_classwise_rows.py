@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from _deep_runs import stratified
 from _predictions import DRAWS, effect, flags_of
 from linfair import metrics
 from linfair.runs import Row
@@ -46,6 +47,26 @@ def row_of(record: dict[str, Any]) -> Row:
         row |= neighbours(names, found["matrices"], np.array(found["matrices"]["n"]))
     row["device"] = record["environment"]["device"]
     return row
+
+
+def on_equal_images(record: dict[str, Any], asked: Mapping[str, int], labels: np.ndarray) -> dict[str, Any]:
+    """A record with every attack of `asked` on so many test images and no more, so that runs compare on the same ones.
+
+    What was measured on more images stays, as `<attack>_more`. labels: of all test images; 0 images: all of them.
+    """
+    found = dict(record["measurements"])
+    for key, n in asked.items():
+        about = found.get(key)
+        if about is None or about["asked"] == n:
+            continue
+        all_of_them, some = (stratified(labels, k, len(about["n"])) for k in (about["asked"], n))
+        if not np.isin(some, all_of_them).all():
+            raise ValueError(f"{key} of {record['run']} must be on the {n} images of the recipe, got others; force it")
+        kept = flags_of(record, key)[np.searchsorted(all_of_them, some)]
+        counts = {"n": labels[some], "correct": labels[some][kept]}
+        found[f"{key}_more"] = about
+        found[key] = {"asked": n} | {name: np.bincount(k, minlength=len(about["n"])) for name, k in counts.items()}
+    return record | {"measurements": found}
 
 
 def columns(key: str, names: list[str], correct: np.ndarray, n: np.ndarray) -> Row:
@@ -148,13 +169,13 @@ def _method(rows: list[Row], base: dict[int, Row]) -> Row:
 
 
 def _rho(rows: list[Row], base: dict[int, Row], attack: str) -> float | None:
-    """Mean over the seeds that both have on as many images; None without one, or with a base whose worst is at 0."""
+    """Mean over the seeds; None where one has no base on as many images, or a base whose worst is at 0."""
     values = []
-    for row in rows:
+    for row in [row for row in rows if row.get(f"{attack}_avg") is not None]:
         against = base.get(row["seed"], {})
-        same = row.get(f"{attack}_n") == against.get(f"{attack}_n")
-        if same and row.get(f"{attack}_avg") is not None and against.get(f"{attack}_worst"):
-            values.append(metrics.rho(*(r[f"{attack}_{name}"] for r in (row, against) for name in ("avg", "worst"))))
+        if row[f"{attack}_n"] != against.get(f"{attack}_n") or not against.get(f"{attack}_worst"):
+            return None
+        values.append(metrics.rho(*(r[f"{attack}_{name}"] for r in (row, against) for name in ("avg", "worst"))))
     return float(np.mean(values)) if values else None
 
 

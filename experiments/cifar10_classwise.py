@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from _classwise_figures import plot
-from _classwise_rows import NATURAL, gains, row_of, summary
+from _classwise_rows import NATURAL, gains, on_equal_images, row_of, summary
 from _classwise_table import tables
 from _deep_bench import Bench, opened
 from _deep_options import DeepOptions, dataset
@@ -103,7 +103,7 @@ def cells(cfg: Config, bench: Bench) -> list[Row]:
 def compute(cell: Row, cfg: Config, bench: Bench) -> list[Row]:
     """One row from the record of a finished run, with what it gains over its parents of the same seed."""
     record = bench.result(Run(**cell))
-    row = row_of(record)
+    row = row_of(on_equal_images(record, dict(bench.recipe.test.attacks), bench.data.test_labels))
     for parent in PARENTS.get(cell["method"], ("pgd_at",)):
         base = bench.read(Run(parent, cell["seed"]))
         if base and "pgd20" in base["measurements"] and parent != cell["method"]:

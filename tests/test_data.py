@@ -67,9 +67,21 @@ def test_both_layouts_hold_the_same_data(python_folder, tmp_path):
     assert len(y) == 5 * N
 
 
+def test_binary_layout_is_verified(tmp_path, monkeypatch):
+    folder = write_binary(tmp_path)
+    for name in MD5:
+        blob = (folder / f"{name}.bin").read_bytes()
+        monkeypatch.setitem(module.MD5_BINARY, name, hashlib.md5(blob, usedforsecurity=False).hexdigest())
+    data = load_cifar10(tmp_path)
+    assert (data.verified, data.label, data.suffix) == (True, "CIFAR-10", "")
+    (folder / "test_batch.bin").write_bytes(blob[:-1] + bytes([blob[-1] ^ 1]))
+    with pytest.raises(DataError, match=r"test_batch\.bin must have MD5 \w{32}, got \w{32}"):
+        load_cifar10(tmp_path)
+
+
 def test_an_unverified_copy_asks_and_is_labelled(tmp_path):
     folder = write_binary(tmp_path)
-    with pytest.raises(DataError, match=r"no published checksums.*--unverified"):
+    with pytest.raises(DataError, match=r"data_batch_1\.bin must have MD5 .*--unverified"):
         load_cifar10(folder)
     data = load_cifar10(tmp_path, unverified=True)
     assert not data.verified

@@ -78,7 +78,7 @@ def test_cifar100_python(python_folder):
 
 
 def test_cifar100_binary_reads_the_fine_labels(python_folder, binary_folder):
-    with pytest.raises(DataError, match=r"no published checksums.*use cifar-100-python or --unverified"):
+    with pytest.raises(DataError, match=r"train\.bin must have MD5 .* or pass --unverified"):
         load_cifar100(binary_folder)
     data = load_cifar100(binary_folder, unverified=True)
     assert data.fingerprint == load_cifar100(python_folder).fingerprint

@@ -8,6 +8,7 @@ import pytest
 import _classwise_figures
 import _classwise_rows
 import _classwise_table
+import _deep_runs
 import _predictions
 import cifar10_classwise
 import deep_predictions
@@ -74,6 +75,32 @@ def test_seeds_on_different_numbers_of_images_say_so():
     assert (rows[0]["cw20_n"], rows[0]["cw20_n_most"]) == (300, 1200)
     assert "pgd20_n_most" not in rows[0]
     assert "| PGD-AT | CW-20 | 2 | 300 to 1200 |" in _classwise_table.further_table(rows)
+
+
+def test_methods_compare_on_the_same_images():
+    labels = np.repeat([0, 1, 2], 400)
+    many, few = (_deep_runs.stratified(labels, n, 3) for n in (600, 150))
+    right = np.arange(1200) % 4 == 0
+    record = record_of("pgd_at", 0, [int((right & (labels == k))[many].sum()) for k in range(3)], n=200)
+    about = record["measurements"]["clean"] | {"asked": 600}
+    about["flags"] = base64.b64encode(np.packbits(right[many]).tobytes()).decode()
+    record["measurements"]["apgd"] = about
+    row = _classwise_rows.row_of(_classwise_rows.on_equal_images(record, {"clean": 0, "apgd": 150, "l2": 9}, labels))
+    assert (row["clean_n"], row["apgd_n"], row["apgd_more_n"]) == (600, 150, 600)
+    assert row["apgd_dog"] == pytest.approx(right[few][labels[few] == 1].mean())
+    assert row["apgd_more_dog"] == pytest.approx(right[many][labels[many] == 1].mean())
+    (row,) = _classwise_rows.summary([row])
+    assert "| PGD-AT | APGD-CE + APGD-T | 1 | 600 |" in _classwise_table.further_table([row])
+    assert "APGD, 150 images" in _classwise_table.short_table([row])
+    with pytest.raises(ValueError, match=r"apgd of .* must be on the 700 images"):
+        _classwise_rows.on_equal_images(record | {"run": "pgd_at-s0"}, {"apgd": 700}, labels)
+
+
+def test_rho_needs_every_seed():
+    rows = [("pgd_at", 0, (20, 50, 80)), ("trades", 0, (30, 50, 70)), ("trades", 1, (30, 50, 70))]
+    rows = [_classwise_rows.row_of(record_of(*row)) for row in rows]
+    assert _classwise_rows.summary(rows[:2])[1]["pgd20_rho"] is not None
+    assert _classwise_rows.summary(rows)[1]["pgd20_rho"] is None
 
 
 def test_a_class_without_a_hit_has_an_error():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,18 @@ def test_out_is_proved_before_the_work(inside, monkeypatch, capsys):
     assert "--out" in capsys.readouterr().err
 
 
+def test_a_record_is_kept_whether_asked_for_or_not(inside, capsys):
+    words = ["--model", "mynet:Net", "--weights", "weights.pt", "--n", "50", "--attacks", "clean"]
+    names = []
+    for more in ([], [], ["--seed", "1"], ["--json"], ["--plain"]):
+        assert main([*words, *more]) == 0
+        names.append(re.findall(r"record: (evaluate-mynet-Net-[0-9a-f]{8}\.json)$", capsys.readouterr().out.rstrip()))
+    assert names[0] == names[1] != names[2]
+    assert names[3] == names[4] == []
+    assert {path.name for path in inside.glob("evaluate-*")} == {names[0][0], names[2][0]}
+    assert len(Evaluation.load(names[0][0]).labels) == 50
+
+
 def test_json_and_plain_say_what_the_record_says(inside, capsys):
     words = ["--model", "mynet:Net", "--weights", "weights.pt", "--n", "50", "--attacks", "clean", "pgd20"]
     assert main([*words, "--json"]) == 0
@@ -207,7 +220,7 @@ def test_interrupted(inside, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("linfair.evaluate.command.evaluate", stop)
-    assert main(["--model", "mynet:Net"]) == 130
+    assert main(["--model", "mynet:Net", "--json"]) == 130
     assert "interrupted; nothing is kept without --out" in capsys.readouterr().err
     assert main(["--model", "mynet:Net", "--out", "a.json"]) == 130
     assert "interrupted; nothing is kept yet" in capsys.readouterr().err

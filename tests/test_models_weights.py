@@ -59,6 +59,14 @@ def test_the_wrong_checkpoint(tmp_path, saved, message):
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
+def test_the_checkpoint_of_a_training_is_no_result(tmp_path):
+    """It holds the last step's weights, neither the average nor the chosen epoch."""
+    model = trained("linear")
+    torch.save({"identity": {}, "counters": {}, "model": model.state_dict()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match=r"got .*checkpoint\.pt, its checkpoint; pass model\.pt of that folder"):
+        load_weights(model, tmp_path / "checkpoint.pt")
+
+
 class Harmful:
     def __reduce__(self):
         return print, ("ran",)

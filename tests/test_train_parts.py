@@ -270,6 +270,12 @@ def test_a_bad_config_names_its_field(name):
         TrainConfig(**{name: BAD[name]})
 
 
+def test_a_radius_that_reaches_every_image_is_refused():
+    with pytest.raises(ValueError, match="eps must be at most 1 in linf, as pixels are, got 8; did you mean 8/255"):
+        TrainConfig(eps="8")
+    assert TrainConfig(eps=2.0, norm="l2").eps == 2.0
+
+
 def test_choosing_needs_a_validation_part():
     with pytest.raises(ValueError, match="select must be 'last'"):
         TrainConfig(validation=0.0)

@@ -4,6 +4,7 @@
 :func:`pgd`              projected gradient descent: budgets a class, targets, restarts, an active set
 :class:`PerClass`        one budget a class
 :func:`parse_budget`     "8/255" as a number
+:func:`parse_radius`     the same, and no radius that reaches every image
 :func:`sample_targets`   target classes drawn from class priors
 :func:`lent`             a model in eval mode for a while, given back as it was
 :func:`no_memory`        whether an error means that memory ran out
@@ -18,7 +19,7 @@ AutoAttack runs through :mod:`linfair.attacks.autoattack`, which needs ``pip ins
 
 from __future__ import annotations
 
-from linfair.attacks._budgets import PerClass, parse_budget
+from linfair.attacks._budgets import PerClass, parse_budget, parse_radius
 from linfair.attacks._exact import exact_float32
 from linfair.attacks._flags import robust_flags
 from linfair.attacks._losses import LOSSES, sample_targets
@@ -41,6 +42,7 @@ __all__ = [
     "misclassified",
     "no_memory",
     "parse_budget",
+    "parse_radius",
     "pgd",
     "robust_flags",
     "sample_targets",

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from linfair.norms import get_norm
+
 
 @dataclass(frozen=True, eq=False)
 class PerClass:
@@ -48,6 +50,14 @@ def parse_budget(value: float | str, name: str = "eps") -> float:
     if number < 0:
         raise ValueError(f"{name} must be >= 0, got {value}; pass a radius in pixel units")
     return number
+
+
+def parse_radius(value: float | str, norm: str, name: str = "eps") -> float:
+    """As :func:`parse_budget`; ValueError, too, for one that reaches every image in linf, as 8 for 8/255 does."""
+    radius = parse_budget(value, name)
+    if get_norm(norm).name == "linf" and radius > 1:
+        raise ValueError(f"{name} must be at most 1 in linf, as pixels are, got {value}; did you mean {value}/255?")
+    return radius
 
 
 def per_sample(name: str, value: float | str | Tensor | PerClass, y: Tensor, x: Tensor) -> float | Tensor:

@@ -21,28 +21,25 @@ class Layout:
 
     Args:
         md5: file of the python layout -> its checksum; the last file is the test part.
+        md5_binary: the same for the binary layout, whose files have an ending more.
         label_field: key of the labels in the python layout.
         label_bytes: bytes before the pixels of a record in the binary layout; the last is the label.
     """
 
     source: Source
     md5: Mapping[str, str]
+    md5_binary: Mapping[str, str]
     label_field: str
     label_bytes: int
 
     def load(self, data_dir: str | Path, unverified: bool, label: str | None) -> Dataset:
         folder, name = self.source.locate(data_dir)
-        python = next(iter(self.source.folders))
-        binary = name != python
-        if binary and not unverified:
-            raise DataError(
-                f"the binary layout has no published checksums, got '{folder}'; use {python} or --unverified"
-            )
+        binary = name != next(iter(self.source.folders))
         parts, official = [], []
-        for file, md5 in self.md5.items():
+        for file, md5 in (self.md5_binary if binary else self.md5).items():
             path = folder / (f"{file}.bin" if binary else file)
             blob = read(path)
-            official.append(not binary and is_official(path, blob, md5, unverified))
+            official.append(is_official(path, blob, md5, unverified))
             arrays = self._binary(path, blob) if binary else self._python(path, blob)
             parts.append(self.source.part(path, *arrays))
         return self.source.dataset(joined(parts[:-1]), parts[-1], all(official), label)

@@ -1,6 +1,6 @@
 """CIFAR-100 with its 100 fine labels, from an extracted official folder, python or binary. Nothing is downloaded.
 
-As with :mod:`linfair.data.cifar10`, the python layout is verified by MD5 and anything else must be asked for.
+As with :mod:`linfair.data.cifar10`, files are verified by MD5 and anything else must be asked for.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ CLASS_NAMES = tuple(
 MD5 = {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}
 """Checksums of the files in the official python archive (cifar-100-python.tar.gz)."""
 
+MD5_BINARY = {"train": "6172c7755cfe09b2fe270c85cebc1b15", "test": "4499cfba6c016c1be1438163640a0898"}
+"""Of those in the official binary archive (cifar-100-binary.tar.gz, MD5 03b5dce01913d631647c71ecec9e9cb8), as another
+loader has them."""
+
 SOURCE = Source(
     key="cifar100",
     title="CIFAR-100",
@@ -34,7 +38,7 @@ SOURCE = Source(
     folders=dict(zip(("cifar-100-python", "cifar-100-binary"), files(MD5), strict=True)),
     page="https://www.cs.toronto.edu/~kriz/cifar.html",
 )
-LAYOUT = Layout(SOURCE, MD5, label_field="fine_labels", label_bytes=2)
+LAYOUT = Layout(SOURCE, MD5, MD5_BINARY, label_field="fine_labels", label_bytes=2)
 
 
 def load_cifar100(data_dir: str | Path, *, unverified: bool = False, label: str | None = None) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -14,13 +15,13 @@ from typing import Any, NoReturn
 import torch
 
 from linfair import runs
-from linfair.attacks import ATTACKS
+from linfair.attacks import ATTACKS, parse_radius
 from linfair.data.catalogue import load_images
 from linfair.evaluate.answers import explained, usable
-from linfair.evaluate.images import select
-from linfair.evaluate.plugged import EvaluationError, plug
+from linfair.evaluate.images import Images, select
+from linfair.evaluate.plugged import EvaluationError, Plugged, plug
 from linfair.evaluate.record import Evaluation
-from linfair.evaluate.run import DEFAULT_ATTACKS, check_attacks, check_budget, entry, evaluate
+from linfair.evaluate.run import DEFAULT_ATTACKS, check_attacks, entry, evaluate
 from linfair.evaluate.table import aligned
 from linfair.models import attack_copy
 
@@ -66,8 +67,9 @@ def parser() -> argparse.ArgumentParser:
     add("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
     add("--batch-size", type=int, default=500, help="images at a time (default %(default)s)")
     add = made.add_argument_group("output").add_argument
-    add("--out", type=Path, metavar="FILE", help="save the record, with a flag for every image, as JSON; a killed"
-        " evaluation goes on where it was")  # fmt: skip
+    add("--out", type=Path, metavar="FILE", help="the record, with a flag for every image, as JSON; a killed"
+        " evaluation goes on where it was (default: a file of the current folder, named after model and question;"
+        " none with --json or --plain)")  # fmt: skip
     add("--json", action="store_true", help="the record on standard output, no tables")
     add(
         "--plain",
@@ -94,9 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"linfair evaluate: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        if options is None or not options.out:
+        if options is None or ((options.json or options.plain) and not options.out):
             what = "nothing is kept without --out FILE"
-        elif _state(options.out).exists():
+        elif options.out and _state(options.out).exists():
             what = "the same command goes on from there"
         else:
             what = "nothing is kept yet; of a function, which has no weights to tell it by, nothing ever is"
@@ -129,6 +131,8 @@ def run(options: argparse.Namespace) -> Evaluation:
             raise EvaluationError(f"--search {options.search} needs a torch module, got a function; drop --search")
         with explained(options.batch_size):
             search = attack_copy(module.to(device or "cpu"), dtype=getattr(torch, options.search))
+    if options.out is None and not (options.json or options.plain):
+        options.out = _own_record(options, plugged, images)
     state = _state(options.out) if options.out and module is not None else None
     found = evaluate(
         plugged,
@@ -149,6 +153,13 @@ def run(options: argparse.Namespace) -> Evaluation:
     return found
 
 
+def _own_record(options: argparse.Namespace, plugged: Plugged, images: Images) -> Path:
+    """Where the record goes if nobody says: another model or question has another name, so nothing is overwritten."""
+    asked = {name: getattr(options, name) for name in ("attacks", "norm", "eps", "search", "seed")}
+    key = runs.config_hash("evaluate", asked | {"model": plugged.about(), "data": images.about})
+    return Path(f"evaluate-{re.sub(r'[^0-9A-Za-z]+', '-', options.model)}-{key[:8]}.json")
+
+
 def _state(out: Path) -> Path:
     """Where finished batches are while an evaluation runs."""
     return out.with_name(f"{out.name}.partial")
@@ -163,17 +174,17 @@ def _check(options: argparse.Namespace) -> None:
         if value < least:
             raise EvaluationError(f"{flag} must be at least {least}, got {value}; pass a larger one")
     check_attacks(options.attacks)
-    check_budget(options.norm, options.eps, "--eps")
+    parse_radius(options.eps, options.norm, "--eps")
     if options.data_dir is None:
         for flag, given in (("--unverified", options.unverified), ("--data-label", options.data_label)):
             if given:
                 raise EvaluationError(f"{flag} is for the copy in --data-dir, got none; pass --data-dir or drop {flag}")
-    if options.out:
-        if options.out.is_dir():
-            raise EvaluationError(
-                f"--out must be a file, got the folder '{options.out}'; pass {options.out / 'record.json'}"
-            )
-        runs.prepare_folder(options.out.absolute().parent, "folder of --out")
+    if options.out and options.out.is_dir():
+        raise EvaluationError(
+            f"--out must be a file, got the folder '{options.out}'; pass {options.out / 'record.json'}"
+        )
+    if options.out or not (options.json or options.plain):
+        runs.prepare_folder((options.out or Path("any")).absolute().parent, "folder of --out")
 
 
 def listing() -> str:
@@ -196,8 +207,7 @@ def show(found: Evaluation, options: argparse.Namespace) -> None:
     else:
         print(found.table(max(60, shutil.get_terminal_size((100, 24)).columns)))
         seconds = sum(about["seconds"] for about in found.attacks.values())
-        saved = f"record: {options.out}" if options.out else "no record kept; --out FILE saves one for linfair compare"
-        print(f"\n{seconds:.1f} s on {found.environment['device']}; {saved}")
+        print(f"\n{seconds:.1f} s on {found.environment['device']}; record: {options.out}")
 
 
 def plain(found: Evaluation) -> list[tuple[str, ...]]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from linfair import runs
-from linfair.attacks import ATTACKS, exact_float32, parse_budget, robust_flags
+from linfair.attacks import ATTACKS, exact_float32, parse_budget, parse_radius, robust_flags
 from linfair.attacks.autoattack import MIN_CLASSES, installed, require
 from linfair.data import Dataset
 from linfair.evaluate.answers import clean_flags, explained, on_device
@@ -66,7 +66,7 @@ def evaluate(
         raise ValueError(f"n must be None for images that were selected, got {n}; pass it to select")
     images = data if isinstance(data, Images) else select(data, n=n, seed=seed)
     check_attacks(attacks, images.n_classes)
-    net, norm, radius = plugged.model, get_norm(norm).name, check_budget(norm, eps)
+    net, norm, radius = plugged.model, get_norm(norm).name, parse_radius(eps, norm)
     flags: dict[str, np.ndarray] = {}
     about: dict[str, dict[str, Any]] = {}
     options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "state": state, "progress": progress}
@@ -102,14 +102,6 @@ def check_attacks(attacks: Sequence[str], n_classes: int = MIN_CLASSES) -> None:
         raise ValueError(f"attacks must be names of ATTACKS, got '{unknown}'; {remedy}")
     if any(ATTACKS[name].kind == "autoattack" for name in attacks):
         require(n_classes)
-
-
-def check_budget(norm: str, eps: float | str, name: str = "eps") -> float:
-    """The radius as a number. Raises ValueError for one that reaches every image in linf, as 8 for 8/255 does."""
-    radius = parse_budget(eps, name)
-    if get_norm(norm).name == "linf" and radius > 1:
-        raise ValueError(f"{name} must be at most 1 in linf, as pixels are, got {eps}; did you mean {eps}/255?")
-    return radius
 
 
 def entry(name: str, norm: str, eps: float | str) -> dict[str, Any]:

@@ -79,6 +79,11 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     meta: dict[str, Any] = {}
     if isinstance(content, Mapping) and content.get("format") == FORMAT:
         content, meta = content["weights"], content["meta"]
+    elif isinstance(content, Mapping) and {"identity", "counters"} <= content.keys():
+        raise ValueError(
+            f"weights must be those that a run has come to, got {path}, its checkpoint; pass model.pt of that folder, "
+            "which is there when training ends"
+        )
     elif isinstance(content, Mapping):
         content = next((content[key] for key in NESTED if isinstance(content.get(key), Mapping)), content)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):

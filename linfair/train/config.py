@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from linfair.attacks import parse_budget
-from linfair.norms import get_norm
+from linfair.attacks import parse_budget, parse_radius
 from linfair.train.schedule import SCHEDULES
 
 STARTS = ("uniform", "gaussian", "none")
@@ -87,9 +86,8 @@ class TrainConfig:
     clip: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("eps", "step"):
-            parse_budget(getattr(self, name), name)
-        get_norm(self.norm)
+        parse_radius(self.eps, self.norm)
+        parse_budget(self.step, "step")
         for name, choices in {
             "schedule": SCHEDULES,
             "start": STARTS,
