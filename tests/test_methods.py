@@ -12,6 +12,7 @@ from linfair.models import build
 from linfair.train.context import Context, Threat
 from linfair.train.methods import METHODS, Method, get_method
 from linfair.train.methods.ard import ARD
+from linfair.train.methods.faal import worst_weights
 from linfair.train.methods.pgd_at import PGDAT
 from linfair.train.methods.standard import Standard
 from linfair.train.state import ClassState, ClassWeights
@@ -91,6 +92,9 @@ REDUCTIONS = {
     "domain_mixup_easy": ({}, get_method("domain_mixup_robust")),
     "domain_mixup_hard": ({}, get_method("domain_mixup_robust")),
     "absld": ({}, get_method("rslad")),
+    "cfa_pgd": ({}, get_method("pgd_at")),
+    "cfa_trades": ({}, get_method("trades")),
+    "faal": ({"warmup": 0.0, "radius": 0.0}, get_method("pgd_at")),
     "fair_tat": ({"inner": "untargeted"}, get_method("pgd_at")),
     "ard": ({"alpha": 0.0}, get_method("standard")),
 }
@@ -152,6 +156,27 @@ def test_loss_and_gradients_are_those_of_the_paper(name):
         assert torch.allclose(a, b, rtol=1e-5, atol=1e-9)
     for logits, images in ((out.logits_adv, x_adv), (out.logits_nat, x)):
         assert logits is None or torch.equal(logits, ctx.model(images))
+
+
+def test_faal_weighs_the_classes_of_the_batch_by_the_worst_case():
+    """Classes 0..4 only; the gradient does not run through their weights."""
+    (x, y), (x_adv, _), w = batch(), batch(seed=3), random_weights(1)
+    y, ctx = y % 5, replace(context(), epoch=9)
+    prob = p(ctx.model(x_adv)).detach().double()
+    own = prob[range(64), y]
+    others = prob.masked_fill(torch.eye(C)[y] > 0, -1.0).amax(1)
+    missed = torch.stack([(others - own)[y == k].mean() for k in range(5)])
+    worst = worst_weights(missed, torch.ones(5, dtype=torch.bool), 0.5)
+    assert worst.max() > 0.25, "else nothing is tested"
+    params = list(ctx.model.parameters())  # pyright: ignore[reportFunctionMemberAccess]
+    out = get_method("faal").loss(x, x_adv, y, w, ctx)
+    ce = -p(ctx.model(x_adv))[range(64), y].log()
+    want = (5 * worst.float()[y] * w.loss[y] * ce).sum() / 64
+    assert torch.allclose(out.loss, want, rtol=1e-5)
+    for a, b in zip(torch.autograd.grad(out.loss, params), torch.autograd.grad(want, params), strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-8)
+    before = get_method("faal").loss(x, x_adv, y, w, replace(ctx, epoch=7))
+    assert torch.allclose(before.loss, (w.loss[y] * ce).mean())
 
 
 def test_ard_adds_the_natural_cross_entropy():
@@ -284,6 +309,10 @@ def test_docs_list_every_method_with_its_options():
         ("dafa_trades", {"beta": -6.0}, ValueError, r"beta must be >= 0"),
         ("dafa_pgd", {"strength": -1.0}, ValueError, r"strength must be >= 0"),
         ("dafa_pgd", {"warmup": 2.0}, ValueError, r"warmup must lie in"),
+        ("cfa_pgd", {"base": -1.0}, ValueError, r"base must be >= 0"),
+        ("cfa_trades", {"base_kl": -1.0}, ValueError, r"base_kl must be >= 0"),
+        ("faal", {"radius": -0.5}, ValueError, r"radius must be >= 0"),
+        ("faal", {"warmup": 1.5}, ValueError, r"warmup must lie in"),
         ("fair_tat", {"inner": "both"}, ValueError, r"inner must be one of targeted, untargeted, got 'both'"),
         ("fair_tat", {"base": -1.0}, ValueError, r"base must be >= 0"),
         ("ard", {"alpha": 2.0}, ValueError, r"alpha must lie in"),

@@ -7,12 +7,16 @@ import torch
 
 from linfair.train.methods import METHODS, get_method
 from linfair.train.methods.absld import temperatures
+from linfair.train.methods.cfa import kl_balance
 from linfair.train.methods.dafa import dafa_weights
+from linfair.train.methods.faal import worst_weights
 from linfair.train.methods.fair_tat import target_prior
 from linfair.train.state import ClassState, ClassWeights
 
 EPOCHS = 12
-STEERING = {"domain_mixup_easy", "domain_mixup_hard", "dafa_pgd", "dafa_trades", "fair_tat", "absld"}
+STEERING = {
+    "domain_mixup_easy", "domain_mixup_hard", "dafa_pgd", "dafa_trades", "fair_tat", "absld", "cfa_pgd", "cfa_trades",
+}  # fmt: skip
 each_method = pytest.mark.parametrize("name", METHODS)
 S = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.05, 0.15, 0.8]], dtype=torch.float64)
 
@@ -154,6 +158,70 @@ def test_fair_tat_margins():
     state.robust_correct = state.robust_correct * torch.tensor([1, 1, 0, 1, 1])
     unseen = get_method("fair_tat").rule(state, weights, 1, EPOCHS)
     assert unseen.margin[2] == weights.margin[2]
+
+
+def with_robust_accuracy(*accuracy):
+    state = ClassState(len(accuracy))
+    state.robust_n, state.robust_correct = torch.full((len(accuracy),), 100.0), 100 * vector(*accuracy)
+    return state
+
+
+def test_cfa_worked_vector():
+    state, neutral = with_robust_accuracy(0.6, 0.3, 0.45), ClassWeights.neutral(3)
+    weights = get_method("cfa_trades", base=0.5).rule(state, neutral, EPOCHS - 1, EPOCHS)
+    assert close(8 * weights.margin, vector(8.8, 6.4, 7.6))
+    assert close(6 * weights.kl / weights.loss, vector(6.6, 4.8, 5.7))
+    share = 6 * weights.kl / (weights.loss + 6 * weights.kl)
+    assert close(share, vector(0.86842, 0.82759, 0.85075), 5e-6)
+    assert close(weights.loss + 6 * weights.kl, torch.full((3,), 7.0), 1e-5)
+    assert replace(weights, margin=neutral.margin, loss=neutral.loss, kl=neutral.kl).is_neutral()
+    plain = get_method("cfa_pgd").rule(state, neutral, EPOCHS - 1, EPOCHS)
+    assert close(plain.margin, weights.margin)
+    assert replace(plain, margin=neutral.margin).is_neutral()
+    assert close(torch.stack(kl_balance(torch.ones(3), 6.0)), torch.ones(2, 3), 0)
+
+
+@pytest.mark.parametrize("epochs, first", [(200, 10), (12, 1), (30, 2)])
+def test_cfa_acts_in_every_epoch_after_its_warm_up(epochs, first):
+    neutral, method = ClassWeights.neutral(5), get_method("cfa_pgd")
+    acted = [epoch for epoch in range(epochs) if method.rule(measured(), neutral, epoch, epochs) is not neutral]
+    assert acted == list(range(first - 1, epochs))
+
+
+def test_cfa_keeps_what_it_had_for_a_class_not_seen():
+    state, before = with_robust_accuracy(0.6, 0.3, 0.45), ClassWeights.neutral(3)
+    before = get_method("cfa_trades").rule(state, before, 1, EPOCHS)
+    state.robust_n, state.robust_correct = vector(100, 0, 100), vector(50, 0, 50)
+    after = get_method("cfa_trades").rule(state, before, 2, EPOCHS)
+    for field in ("margin", "loss", "kl"):
+        assert getattr(after, field)[1] == getattr(before, field)[1]
+        assert getattr(after, field)[0] != getattr(before, field)[0]
+
+
+A, N = vector(0.10, -0.20, 0.30, -0.60, 0.05), vector(2, 3, 1, 4, 2)
+ALL = torch.ones(5, dtype=torch.bool)
+
+
+def test_faal_worked_vectors():
+    p = worst_weights(A, ALL, 0.5)
+    assert close(p, vector(0.14119, 0.06513, 0.63758, 0.03791, 0.11819), 5e-6)
+    assert p @ A == pytest.approx(0.17553, abs=5e-6)
+    assert (0.2 * (0.2 / p).log()).sum() == pytest.approx(0.5, abs=1e-12)
+    assert close(worst_weights(N * A, ALL, 0.5), vector(0.26216, 0.05655, 0.48059, 0.02045, 0.18024), 5e-6)
+
+
+def test_faal_leaves_absent_classes_out():
+    p = worst_weights(A, vector(1, 1, 0, 1, 1) > 0, 0.5)
+    assert p[2] == 0
+    assert close(p[[0, 1, 3, 4]], worst_weights(A[[0, 1, 3, 4]], ALL[:4], 0.5), 1e-12)
+    assert close(worst_weights(A, vector(0, 0, 0, 1, 0) > 0, 0.5), vector(0, 0, 0, 1, 0), 0)
+
+
+def test_faal_knows_no_worst_among_equals():
+    assert close(worst_weights(torch.zeros(5), ALL, 0.5), vector(0.2, 0.2, 0.2, 0.2, 0.2), 1e-12)
+    near = worst_weights(A, ALL, 1e-9)
+    assert close(near, vector(0.2, 0.2, 0.2, 0.2, 0.2), 1e-4)
+    assert near.argmax() == A.argmax()
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ class Run:
             }
 
     def _steer(self) -> None:
-        """The rule for the next epoch. Once it steers, the checkpoint is chosen among the epochs that follow."""
+        """The rule for the next epoch. Once the method leaves its parent, only epochs after that may be chosen."""
         weights = self.method.rule(self.state, self.weights, self.epoch, self.config.epochs).to(self.device)
         for name, value in weights.state_dict().items():
             if not bool(value.isfinite().all()):
@@ -194,7 +194,9 @@ class Run:
                     f"after epoch {self.epoch + 1}; it divides by a class it has not seen, or its losses overflow: "
                     "lower lr, or mend the rule"
                 )
-        if self.epoch + 1 < self.config.epochs and self.weights.is_neutral() and not weights.is_neutral():
+        begins = self.weights.is_neutral() and not weights.is_neutral()
+        begins |= self.epoch + 1 == self.method.shared_epochs(self.config.epochs)  # what it does need not be weights
+        if self.epoch + 1 < self.config.epochs and begins:
             self.best = NOTHING
         self.weights = weights
 

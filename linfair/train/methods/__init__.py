@@ -7,6 +7,7 @@ from typing import Any
 
 from linfair.train.methods.absld import ABSLD
 from linfair.train.methods.ard import ARD
+from linfair.train.methods.cfa import CFAPGD, CFATRADES
 from linfair.train.methods.dafa import DAFAPGD, DAFATRADES
 from linfair.train.methods.domain_mixup import (
     DomainMixupBeta,
@@ -18,6 +19,7 @@ from linfair.train.methods.domain_mixup import (
     DomainMixupNaturalMWay,
     DomainMixupRobust,
 )
+from linfair.train.methods.faal import FAAL
 from linfair.train.methods.fair_tat import FairTAT
 from linfair.train.methods.method import Method
 from linfair.train.methods.pgd_at import PGDAT
@@ -45,6 +47,9 @@ METHODS: dict[str, type[Method]] = {
         ARD,
         RSLAD,
         ABSLD,
+        CFAPGD,
+        CFATRADES,
+        FAAL,
     )
 }
 
