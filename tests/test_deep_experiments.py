@@ -18,6 +18,7 @@ import _deep_recipes
 import _deep_train
 import cifar10_classwise
 from linfair import runs
+from linfair.data.cifar10 import MD5
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -144,6 +145,23 @@ def test_a_preset_needs_its_data(tmp_path, monkeypatch, capsys):
     argv = ("--preset", "resnet18", "--out", tmp_path, "--work", tmp_path / "w")
     assert script("cifar10_classwise", *argv, monkeypatch=monkeypatch) == 2
     assert "--preset resnet18 is for CIFAR-10" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_preset_from_end_to_end(tmp_path, monkeypatch):
+    """ResNet-18 of four channels on noise in the layout of CIFAR-10."""
+    folder, rng = tmp_path / "cifar-10-batches-bin", np.random.default_rng(0)
+    folder.mkdir()
+    for name in MD5:
+        table = np.column_stack([np.arange(60) % 10, rng.integers(0, 256, (60, 3072))])
+        table.astype(np.uint8).tofile(folder / f"{name}.bin")
+    argv = ["--preset", "resnet18", "--quick", "--images", "200", "--only", "pgd_at", "--partial", "--unverified"]
+    argv += ["--data-dir", tmp_path, "--data-label", "noise", "--out", tmp_path / "out", "--work", tmp_path / "w"]
+    assert script("cifar10_classwise", *argv, monkeypatch=monkeypatch) == 0
+    record, rows = runs.read_record(tmp_path / "out/data/classwise-resnet18")
+    assert [(row["method"], row["seeds"]) for row in rows] == [("pgd_at", 2)]
+    assert "noise" in record["dataset"]["label"]
+    assert (tmp_path / "out" / "classwise_bars-resnet18.png").exists()
 
 
 def test_names_of_records():
