@@ -132,7 +132,10 @@ def distance(rows: Sequence[Row]) -> Any:
         x = by_class(row, key)
         ax.plot(x, y, "o", color=color(row["method"]))
         for name, a, b in zip(names_of(row), x, y, strict=True):
-            ax.annotate(short(name), (a, b), xytext=(3, 3), textcoords="offset points", fontsize=6.5)
+            right, above = (x - a) / np.ptp(x), (y - b) / np.ptp(y)
+            near = (right > -0.05) & (right < 0.15) & (above >= 0) & (above < 0.12)  # and itself
+            place = {"xytext": (3, -2), "va": "top"} if near.sum() > 1 else {"xytext": (3, 3)}
+            ax.annotate(short(name), (a, b), textcoords="offset points", fontsize=6.5, **place)
         ax.set(xlabel=text, title=f"{title(row['method'])}, rank correlation {spearman(x, y):.2f}")
         ax.margins(0.12)
     axes[0].set_ylabel("PGD-20 accuracy (%)")
