@@ -131,8 +131,9 @@ def distance(rows: Sequence[Row]) -> Any:
     ):
         x = by_class(row, key)
         ax.plot(x, y, "o", color=color(row["method"]))
+        wide, tall = np.ptp(x) or 1.0, np.ptp(y) or 1.0  # all may be equal
         for name, a, b in zip(names_of(row), x, y, strict=True):
-            right, above = (x - a) / np.ptp(x), (y - b) / np.ptp(y)
+            right, above = (x - a) / wide, (y - b) / tall
             near = (right > -0.05) & (right < 0.15) & (above >= 0) & (above < 0.12)  # and itself
             place = {"xytext": (3, -2), "va": "top"} if near.sum() > 1 else {"xytext": (3, 3)}
             ax.annotate(short(name), (a, b), textcoords="offset points", fontsize=6.5, **place)
