@@ -71,7 +71,7 @@ def trained(bench: Bench, run: Run) -> FitResult:
 
 def _needed(bench: Bench, run: Run) -> FitResult:
     """A parent or a teacher, trained. Raises TrainingError where it fails, and books that as its own, too."""
-    if run.name not in bench.failed:
+    if run.name not in bench.failed or bench.trained(run):  # what failed may have been a measurement
         try:
             return trained(bench, run)
         except FAILURES as error:

@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from linfair._check import as_array, as_positive, as_share
 from linfair.train.context import Context, Losses
-from linfair.train.methods.method import cross_entropy, given, warmup_epochs
+from linfair.train.methods.method import cross_entropy, given
 from linfair.train.methods.pgd_at import PGDAT
 from linfair.train.state import ClassWeights
 
@@ -65,10 +65,10 @@ class FAAL(PGDAT):
         as_share("warmup", self.warmup)
 
     def shared_epochs(self, epochs: int) -> int:
-        return warmup_epochs(self.warmup, epochs)
+        return epochs if self.radius == 0.0 else min(round(self.warmup * epochs), epochs - 1)
 
     def loss(self, x: Tensor, x_adv: Tensor | None, y: Tensor, weights: ClassWeights, ctx: Context) -> Losses:
-        if self.radius == 0.0 or ctx.epoch < self.shared_epochs(ctx.epochs):
+        if ctx.epoch < self.shared_epochs(ctx.epochs):
             return super().loss(x, x_adv, y, weights, ctx)
         logits = ctx.model(given(x_adv))
         member = one_hot(y, ctx.n_classes).double()
