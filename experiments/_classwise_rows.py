@@ -61,7 +61,9 @@ def on_equal_images(record: dict[str, Any], asked: Mapping[str, int], labels: np
             continue
         all_of_them, some = (stratified(labels, k, len(about["n"])) for k in (about["asked"], n))
         if not np.isin(some, all_of_them).all():
-            raise ValueError(f"{key} of {record['run']} must be on the {n} images of the recipe, got others; force it")
+            raise ValueError(
+                f"{key} of {record['run']} must be on the recipe's {n or 'all'} images, got others; force it"
+            )
         kept = flags_of(record, key)[np.searchsorted(all_of_them, some)]
         counts = {"n": labels[some], "correct": labels[some][kept]}
         found[f"{key}_more"] = about
@@ -72,7 +74,8 @@ def on_equal_images(record: dict[str, Any], asked: Mapping[str, int], labels: np
 def columns(key: str, names: list[str], correct: np.ndarray, n: np.ndarray) -> Row:
     """Class measures of one attack from the counts of every class.
 
-    Errors take a rate of 0 or 1, which is not exact, half an image off.
+    Errors take a rate of 0 or 1, which is not exact, half an image off. A worst class at 0 has at least its own error:
+    the least of several such draws hardly varies.
     """
     accuracy = correct / n
     likely = np.where((correct == 0) | (correct == n), (correct + 0.5) / (n + 1), accuracy)
@@ -83,9 +86,11 @@ def columns(key: str, names: list[str], correct: np.ndarray, n: np.ndarray) -> R
         row[f"{key}_{name}"] = None if np.isnan(value) else value
         if name in ERRORS:
             row[f"{key}_{name}_se"] = float(np.std(statistic(draws)))
-    row[f"{key}_worst_class"] = names[int(accuracy.argmin())]
+    errors, worst = np.sqrt(likely * (1 - likely) / n), int(accuracy.argmin())
+    if correct[worst] == 0:
+        row[f"{key}_worst_se"] = max(row[f"{key}_worst_se"], float(errors[worst]))
+    row[f"{key}_worst_class"] = names[worst]
     row |= {f"{key}_{name}": float(a) for name, a in zip(names, accuracy, strict=True)}
-    errors = np.sqrt(likely * (1 - likely) / n)
     return row | {f"{key}_{name}_se": float(error) for name, error in zip(names, errors, strict=True)}
 
 

@@ -20,8 +20,7 @@ TITLES = {
     "cfa_pgd": "CFA (PGD)", "cfa_trades": "CFA (TRADES)", "faal": "FAAL",
 }  # fmt: skip
 ATTACKS = {
-    "clean": "clean", "pgd20": "PGD-20", "apgd": "APGD-CE + APGD-T",
-    "apgd_more": "APGD-CE + APGD-T", "autoattack": "AutoAttack", "cw20": "CW-20",
+    "clean": "clean", "pgd20": "PGD-20", "apgd": "APGD-CE + APGD-T", "autoattack": "AutoAttack", "cw20": "CW-20",
     "linf12": "ℓ∞ 12/255", "l2": "ℓ2 0.5", "l1": "ℓ1 12", "exact_clean": "clean, exact pixels",
     "exact_pgd20": "PGD-20, exact pixels", "pgd20_float32": "PGD-20 in float32 alone",
 }  # fmt: skip
@@ -134,7 +133,7 @@ def further_table(rows: Sequence[Row]) -> str:
         for key in keys:
             shown = key in ("clean", "pgd20") or (key == "apgd" and in_main(rows, key))
             if not shown and row.get(f"{key}_avg") is not None:
-                name = ATTACKS.get(key, f"{key} (own)" if key.startswith(OURS) else key)
+                name = ATTACKS.get(key.removesuffix("_more"), f"{key} (own)" if key.startswith(OURS) else key)
                 line = [percent(row, f"{key}_avg"), worst(row, key), percent(row, f"{key}_disparity")]
                 body.append([title(row["method"]), name, row[f"{key}_seeds"], images(row, key), *line])
     return markdown(["method", "attack", "seeds", "images", "avg", "worst", "disparity"], body) if body else ""

@@ -154,3 +154,17 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path):
     bench.work()
     assert bench.weights(TEACHER).name in bench.failed[STUDENTS[0].name]
     assert bench.failed[STUDENTS[0].name].endswith("or delete it to train the teacher again")
+
+
+def test_a_teacher_that_could_not_be_measured_still_teaches(tmp_path, monkeypatch):
+    bench, measured = bench_in(tmp_path, TEACHER, STUDENTS[0], partial=True), _deep_measure.measured
+
+    def failing(bench, run, *args):
+        if run == TEACHER:
+            raise MemoryError("no memory")
+        return measured(bench, run, *args)
+
+    monkeypatch.setattr(_deep_train, "measured", failing)
+    bench.work()
+    assert bench.failed == {TEACHER.name: "no memory"}
+    assert bench.result(STUDENTS[0])["teacher"]["run"] == TEACHER.name

@@ -113,6 +113,8 @@ def test_what_a_statement_covers_has_values(name, parameters):
         ("m-way-limit", {"tau": 30.0, "r": 1e6}),
         ("logistic-minimiser", {"K": 100.0}),
         ("logistic-minimiser", {"K": 1.0001}),
+        ("logistic-minimiser", {"K": 1.294, "delta": (92.8, 46.4)}),
+        ("hinge-minimiser", {"K": 1.294, "delta": (92.8, 46.4)}),
         ("xu-gap", {"K": 1.0 + 1e-9}),
         ("xu-gap", {"K": 100.0}),
     ],

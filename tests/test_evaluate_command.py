@@ -1,5 +1,6 @@
 """`linfair evaluate` from outside the package: what it prints, keeps and refuses."""
 
+import importlib
 import json
 import os
 import re
@@ -178,6 +179,22 @@ def test_a_record_is_kept_whether_asked_for_or_not(inside, capsys):
     assert names[3] == names[4] == []
     assert {path.name for path in inside.glob("evaluate-*")} == {names[0][0], names[2][0]}
     assert len(Evaluation.load(names[0][0]).labels) == 50
+
+
+def test_records_of_changed_code_lie_side_by_side(inside, capsys):
+    """A function has no weights to tell it by, so its name stays when its answers change."""
+    records = []
+    for k in (3, 7, 7, 3):
+        (inside / "const.py").write_text(
+            f"import torch\ndef one(x): return 0 * x.flatten(1)[:, :10] + torch.eye(10)[{k}]"
+        )
+        sys.modules.pop("const", None)
+        importlib.invalidate_caches()
+        assert main(["--model", "const:one", "--n", "50", "--attacks", "clean"]) == 0
+        records.append(re.findall(r"record: (.*)$", capsys.readouterr().out.rstrip())[0])
+    first, second = records[0], records[0].replace(".json", "-2.json")
+    assert records == [first, second, second, first]
+    assert Evaluation.load(first).flags["clean"].sum() == Evaluation.load(second).flags["clean"].sum() == 5
 
 
 def test_json_and_plain_say_what_the_record_says(inside, capsys):

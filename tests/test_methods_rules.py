@@ -217,6 +217,13 @@ def test_faal_leaves_absent_classes_out():
     assert close(worst_weights(A, vector(0, 0, 0, 1, 0) > 0, 0.5), vector(0, 0, 0, 1, 0), 0)
 
 
+@pytest.mark.parametrize("epochs, first", [(1, 0), (2, 1), (12, 10), (30, 24)])
+def test_faal_has_an_epoch_in_every_run(epochs, first):
+    assert get_method("faal").shared_epochs(epochs) == first
+    assert get_method("faal", warmup=0.0).shared_epochs(epochs) == 0
+    assert get_method("faal", radius=0.0).shared_epochs(epochs) == epochs, "PGD-AT to the end"
+
+
 def test_faal_knows_no_worst_among_equals():
     assert close(worst_weights(torch.zeros(5), ALL, 0.5), vector(0.2, 0.2, 0.2, 0.2, 0.2), 1e-12)
     near = worst_weights(A, ALL, 1e-9)

@@ -131,8 +131,8 @@ def run(options: argparse.Namespace) -> Evaluation:
             raise EvaluationError(f"--search {options.search} needs a torch module, got a function; drop --search")
         with explained(options.batch_size):
             search = attack_copy(module.to(device or "cpu"), dtype=getattr(torch, options.search))
-    if options.out is None and not (options.json or options.plain):
-        options.out = _own_record(options, plugged, images)
+    own = None if options.out or options.json or options.plain else _own_record(options, plugged, images)
+    options.out = options.out or own
     state = _state(options.out) if options.out and module is not None else None
     found = evaluate(
         plugged,
@@ -146,6 +146,8 @@ def run(options: argparse.Namespace) -> Evaluation:
         search_model=search,
         state=state,
     )
+    if own:
+        options.out = _beside(own, found)
     if options.out:
         found.save(options.out)
     if state:
@@ -154,10 +156,28 @@ def run(options: argparse.Namespace) -> Evaluation:
 
 
 def _own_record(options: argparse.Namespace, plugged: Plugged, images: Images) -> Path:
-    """Where the record goes if nobody says: another model or question has another name, so nothing is overwritten."""
+    """Where the record goes if nobody says: named by the model with its weights, the images and the attacks."""
     asked = {name: getattr(options, name) for name in ("attacks", "norm", "eps", "search", "seed")}
     key = runs.config_hash("evaluate", asked | {"model": plugged.about(), "data": images.about})
     return Path(f"evaluate-{re.sub(r'[^0-9A-Za-z]+', '-', options.model)}-{key[:8]}.json")
+
+
+def _beside(out: Path, found: Evaluation) -> Path:
+    """`out`, or `out`-2, ... where that holds other answers, as after a change of the model's code: nothing is lost."""
+    path, k = out, 1
+    while path.exists() and not _answers(path, found):
+        k += 1
+        path = out.with_stem(f"{out.stem}-{k}")
+    return path
+
+
+def _answers(path: Path, found: Evaluation) -> bool:
+    """Whether a record has these flags."""
+    try:
+        flags = Evaluation.load(path).flags
+    except ValueError:
+        return False
+    return flags.keys() == found.flags.keys() and all((flags[a] == found.flags[a]).all() for a in flags)
 
 
 def _state(out: Path) -> Path:

@@ -30,7 +30,7 @@ def worst_weights(score: Tensor, present: Tensor, radius: float) -> Tensor:
     """
     a, count = score.double(), present.sum()
     gap = torch.where(present, torch.where(present, a, -torch.inf).amax() - a, 0.0)
-    low, high = a.new_tensor(-40.0), a.new_tensor(40.0)
+    low, high = a.new_full((), -40.0), a.new_full((), 40.0)
     for _ in range(HALVINGS):
         middle = (low + high) / 2.0
         apart = gap + middle.exp()
@@ -50,7 +50,7 @@ class FAAL(PGDAT):
 
     Args:
         radius: r of the KL ball; 0 is PGD-AT.
-        warmup: share of the epochs of plain PGD-AT; of 12 epochs FAAL has two.
+        warmup: share of the epochs of plain PGD-AT, the last epoch never being one; of 12 epochs FAAL has two.
     """
 
     name: ClassVar[str] = "faal"
