@@ -17,7 +17,7 @@ from linfair.runs import Row
 FAMILIES = {
     "standard": plotting.GREY, "pgd_at": plotting.BLACK, "trades": plotting.BLUE, "domain_mixup": plotting.GREEN,
     "dafa": plotting.PURPLE, "fair_tat": plotting.ORANGE, "ard": plotting.SKY, "rslad": plotting.SKY,
-    "absld": plotting.VERMILLION, "cfa": plotting.ORANGE, "faal": plotting.VERMILLION,
+    "absld": plotting.VERMILLION, "cfa": plotting.ORANGE, "faal": plotting.VERMILLION, "wat": plotting.BLUE,
 }  # fmt: skip
 MAIN = ("pgd_at", "trades", "domain_mixup_robust", "dafa_trades", "dafa_pgd", "fair_tat", "absld")
 LIGHT = "#BDBDBD"

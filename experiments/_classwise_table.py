@@ -17,7 +17,7 @@ TITLES = {
     "domain_mixup_mway": "Domain Mixup, 4-way", "domain_mixup_easy": "Domain Mixup, easy classes",
     "domain_mixup_hard": "Domain Mixup, hard classes", "dafa_pgd": "DAFA (PGD)", "dafa_trades": "DAFA (TRADES)",
     "fair_tat": "FAIR-TAT", "ard": "ARD", "rslad": "RSLAD", "absld": "ABSLD",
-    "cfa_pgd": "CFA (PGD)", "cfa_trades": "CFA (TRADES)", "faal": "FAAL",
+    "cfa_pgd": "CFA (PGD)", "cfa_trades": "CFA (TRADES)", "wat": "WAT", "faal": "FAAL",
 }  # fmt: skip
 ATTACKS = {
     "clean": "clean", "pgd20": "PGD-20", "apgd": "APGD-CE + APGD-T", "autoattack": "AutoAttack", "cw20": "CW-20",

@@ -26,7 +26,7 @@ from linfair.runs import Row
 
 STEM = "classwise"
 PARENTS = {
-    "dafa_trades": ("trades",), "cfa_trades": ("trades",), "rslad": ("trades",), "ard": ("trades",),
+    "dafa_trades": ("trades",), "cfa_trades": ("trades",), "wat": ("trades",), "rslad": ("trades",), "ard": ("trades",),
     "absld": ("rslad", "trades"),
     **{m: ("standard",) for m in NATURAL if m != "standard"},
 }  # fmt: skip
@@ -38,7 +38,8 @@ class Config(DeepConfig):
     methods: tuple[str, ...] = (
         "pgd_at", "trades", "domain_mixup_robust", "dafa_trades", "dafa_pgd", "fair_tat", "absld", "standard",
         "domain_mixup_beta", "domain_mixup_mway", "domain_mixup_easy", "domain_mixup_hard", "domain_mixup_natural",
-        "rslad", "ard", "domain_mixup_natural_beta", "domain_mixup_natural_mway", "cfa_pgd", "cfa_trades", "faal",
+        "rslad", "ard", "domain_mixup_natural_beta", "domain_mixup_natural_mway", "cfa_pgd", "cfa_trades", "wat",
+        "faal",
     )  # fmt: skip
     """In the order in which they are run."""
     second_seeds: tuple[str, ...] = (

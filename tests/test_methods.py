@@ -95,6 +95,7 @@ REDUCTIONS = {
     "absld": ({}, get_method("rslad")),
     "cfa_pgd": ({}, get_method("pgd_at")),
     "cfa_trades": ({}, get_method("trades")),
+    "wat": ({}, get_method("trades")),
     "faal": ({"warmup": 0.0, "radius": 0.0}, get_method("pgd_at")),
     "fair_tat": ({"inner": "untargeted"}, get_method("pgd_at")),
     "ard": ({"alpha": 0.0}, get_method("standard")),
@@ -132,7 +133,7 @@ def written_out(name, model, teacher, x, x_adv, y, w):
     """The equations of the papers, in probabilities, with the class-wise weights of linfair."""
     ce = {"nat": -p(model(x))[range(len(y)), y].log(), "adv": -p(model(x_adv))[range(len(y)), y].log()}
     nat, adv, soft = p(model(x)), p(model(x_adv)), teacher(x).detach()
-    if "trades" in name:
+    if "trades" in name or name == "wat":
         return (w.loss[y] * ce["nat"]).mean() + 6 * (w.kl[y] * divergence(nat, adv)).mean()
     if name == "ard":
         return 900 * (w.kl[y] * divergence(p(soft / 30), p(model(x_adv) / 30))).mean()
@@ -170,6 +171,22 @@ def test_faal_begins_after_its_warm_up():
     early, late = (get_method("faal").loss(x, x_adv, y, w, replace(context(), epoch=e)).loss for e in (7, 8))
     assert torch.equal(early, get_method("pgd_at").loss(x, x_adv, y, w, context()).loss)
     assert not torch.isclose(early, late)
+
+
+def test_faal_release_takes_class_sums_and_counts_absent_classes():
+    """Every image is classified well but class 9 has none: it scores 0, above all others, and takes their weight."""
+    y = torch.arange(36) % 9
+    ctx, (x, _), w = context(nn.Flatten()), batch(36), ClassWeights.neutral(C)
+    x = torch.zeros(36, C).scatter(1, y[:, None], torch.linspace(2, 4, 36)[:, None]).requires_grad_()
+    means, sums = (get_method("faal", release=release).loss(x, x, y, w, ctx).loss for release in (False, True))
+    log_p = x.double().log_softmax(1)
+    own, other = (log_p.exp()[range(36), k] for k in (y, (y + 1) % 9))
+    score = torch.stack([(other - own)[y == k].sum() for k in range(C)]).detach()
+    worst = worst_weights(score, torch.ones(C, dtype=torch.bool), 0.5)
+    assert worst.argmax() == 9
+    want = -(worst[y] * log_p[range(36), y]).mean() * C
+    assert torch.isclose(sums.double(), want, rtol=1e-5)
+    assert sums < 0.7 * means
 
 
 def test_ard_adds_the_natural_cross_entropy():
@@ -211,14 +228,14 @@ def test_attack_leaves_the_network_as_it_was(name):
 def test_kl_attacks_start_beside_the_image_and_raise_their_divergence():
     model, (x, y), w = network(), batch(low=0.2, high=0.8), ClassWeights.neutral(C)
     teacher = network(7, "linear").eval()
-    for name in ("trades", "dafa_trades", "rslad", "absld"):
+    for name in ("trades", "dafa_trades", "wat", "rslad", "absld"):
         start = get_method(name).attack(x, y, w, context(model, threat=Threat(EPS, EPS / 4, 0)))
         end = get_method(name).attack(x, y, w, context(model, threat=Threat(EPS, EPS / 4, 5)))
         assert start is not None
         assert end is not None
         assert (start - x).std() == pytest.approx(0.001, rel=0.1)
         model.eval()
-        reference = model(x) if "trades" in name else teacher(x)
+        reference = teacher(x) if METHODS[name].needs_teacher else model(x)
         assert (
             divergence(p(reference), p(model(end))) > divergence(p(reference), p(model(start)))
         ).float().mean() > 0.9

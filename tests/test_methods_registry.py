@@ -23,7 +23,7 @@ def test_registry_entry_is_complete(name):
 def shown(value):
     if isinstance(value, tuple):
         return ", ".join(map(shown, value)) or "none"
-    return value if isinstance(value, str) else f"{value:g}"
+    return str(value) if isinstance(value, str | bool) else f"{value:g}"
 
 
 def table(header):
@@ -64,6 +64,9 @@ def test_docs_list_every_method_with_its_options():
         ("dafa_pgd", {"warmup": 2.0}, ValueError, r"warmup must lie in"),
         ("cfa_pgd", {"base": -1.0}, ValueError, r"base must be >= 0"),
         ("cfa_trades", {"base_kl": -1.0}, ValueError, r"base_kl must be >= 0"),
+        ("wat", {"rate": -0.1}, ValueError, r"rate must be >= 0"),
+        ("faal", {"release": 1}, TypeError, r"release must be of type bool, got 1; pass False"),
+        ("trades", {"beta": True}, TypeError, r"beta must be of type float, got True"),
         ("faal", {"radius": -0.5}, ValueError, r"radius must be >= 0"),
         ("faal", {"warmup": 1.5}, ValueError, r"warmup must lie in"),
         ("fair_tat", {"inner": "both"}, ValueError, r"inner must be one of targeted, untargeted, got 'both'"),

@@ -11,11 +11,14 @@ from linfair.train.methods.cfa import kl_balance
 from linfair.train.methods.dafa import dafa_weights
 from linfair.train.methods.faal import worst_weights
 from linfair.train.methods.fair_tat import target_prior
+from linfair.train.methods.wat import hedge
 from linfair.train.state import ClassState, ClassWeights
+from train_cases import with_accuracies
 
 EPOCHS = 12
 STEERING = {
     "domain_mixup_easy", "domain_mixup_hard", "dafa_pgd", "dafa_trades", "fair_tat", "absld", "cfa_pgd", "cfa_trades",
+    "wat",
 }  # fmt: skip
 each_method = pytest.mark.parametrize("name", METHODS)
 S = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.05, 0.15, 0.8]], dtype=torch.float64)
@@ -160,14 +163,8 @@ def test_fair_tat_margins():
     assert unseen.margin[2] == weights.margin[2]
 
 
-def with_robust_accuracy(*accuracy):
-    state = ClassState(len(accuracy))
-    state.robust_n, state.robust_correct = torch.full((len(accuracy),), 100.0), 100 * vector(*accuracy)
-    return state
-
-
 def test_cfa_worked_vector():
-    state, neutral = with_robust_accuracy(0.6, 0.3, 0.45), ClassWeights.neutral(3)
+    state, neutral = with_accuracies((0.6, 0.3, 0.45)), ClassWeights.neutral(3)
     weights = get_method("cfa_trades", base=0.5).rule(state, neutral, EPOCHS - 1, EPOCHS)
     assert close(8 * weights.margin, vector(8.8, 6.4, 7.6))
     assert close(6 * weights.kl / weights.loss, vector(6.6, 4.8, 5.7))
@@ -189,13 +186,51 @@ def test_cfa_acts_in_every_epoch_after_its_warm_up(epochs, first):
 
 
 def test_cfa_keeps_what_it_had_for_a_class_not_seen():
-    state, before = with_robust_accuracy(0.6, 0.3, 0.45), ClassWeights.neutral(3)
+    state, before = with_accuracies((0.6, 0.3, 0.45)), ClassWeights.neutral(3)
     before = get_method("cfa_trades").rule(state, before, 1, EPOCHS)
     state.robust_n, state.robust_correct = vector(100, 0, 100), vector(50, 0, 50)
     after = get_method("cfa_trades").rule(state, before, 2, EPOCHS)
     for field in ("margin", "loss", "kl"):
         assert getattr(after, field)[1] == getattr(before, field)[1]
         assert getattr(after, field)[0] != getattr(before, field)[0]
+
+
+def test_wat_worked_vector():
+    h = hedge(vector(3, 5, 8), 0.1)
+    assert close(h, vector(0.58446, 0.71386, 0.96361, 0.73806), 5e-6)
+    assert h.sum() == pytest.approx(3, rel=1e-12)
+    assert close(hedge(vector(3, 5, 8) + 1e6, 0.1), h, 1e-9)
+
+
+def with_costs(loss, kl):
+    """A state with these mean natural cross-entropies and divergences."""
+    state = with_accuracies([0.5] * len(loss))
+    state.clean_loss, state.kl = 100.0 * vector(*loss), 100.0 * vector(*kl)
+    return state
+
+
+def test_wat_adds_costs_up_and_weighs_classes_by_hedge():
+    first, second = with_costs((1.0, 0.5, 2.0), (0.1, 0.2, 0.3)), with_costs((0.4, 1.5, 2.0), (0.3, 0.1, 0.2))
+    neutral, method = ClassWeights.neutral(3), get_method("wat")
+    weights = method.rule(first, neutral, 0, 25)
+    assert close(weights.cost, vector(1.6, 1.7, 3.8), 1e-6)
+    weights = method.rule(second, weights, 1, 25)
+    assert close(weights.cost, vector(3.8, 3.8, 7.0), 1e-6)
+    h = hedge(vector(3.8, 3.8, 7.0), 0.2)  # a quarter of the release's epochs, twice the rate
+    want = h[:3] + h[3]
+    assert close(weights.loss, 3 * want / want.sum(), 1e-6)
+    assert torch.equal(weights.kl, weights.loss)
+    assert replace(weights, loss=neutral.loss, kl=neutral.kl, cost=neutral.cost).is_neutral()
+
+
+def test_wat_moves_nothing_where_classes_cost_the_same_and_counts_the_natural_loss_alone_at_radius_0():
+    neutral, even = ClassWeights.neutral(3), with_costs((1.0, 1.0, 1.0), (0.2, 0.2, 0.2))
+    weights = get_method("wat").rule(even, neutral, 0, EPOCHS)
+    assert torch.equal(weights.loss, neutral.loss)
+    uneven = with_costs((1.0, 2.0, 3.0), (0.0, 1.0, 0.0))
+    assert torch.equal(get_method("wat", rate=0.0).rule(uneven, neutral, 0, EPOCHS).loss, neutral.loss)
+    even.robust_n, even.kl = torch.zeros(2, 3)
+    assert close(get_method("wat").rule(even, neutral, 0, EPOCHS).cost, vector(1, 1, 1))
 
 
 A, N = vector(0.10, -0.20, 0.30, -0.60, 0.05), vector(2, 3, 1, 4, 2)
@@ -242,8 +277,7 @@ def test_faal_knows_no_worst_among_equals():
     ],
 )
 def test_which_classes_are_mixed(name, accuracy, mixed):
-    state = ClassState(len(accuracy))
-    state.robust_n, state.robust_correct = torch.full((len(accuracy),), 10.0), 10 * vector(*accuracy)
+    state = with_accuracies(accuracy)
     neutral, method = ClassWeights.neutral(len(accuracy)), get_method(name)
     acted = [epoch for epoch in range(EPOCHS) if method.rule(state, neutral, epoch, EPOCHS) is not neutral]
     assert acted == [2], "a quarter of 12 epochs"

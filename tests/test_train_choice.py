@@ -11,8 +11,8 @@ from linfair import attacks
 from linfair.train import fit, validation
 from linfair.train.batches import VALIDATION, counter_seed
 from linfair.train.run import Run
-from linfair.train.validation import class_accuracies, selection_score
-from train_cases import CONFIG, digits, quick, same_tensors, saved, timeless
+from linfair.train.validation import class_sums, selection_score
+from train_cases import CONFIG, digits, quick, same_tensors, saved, timeless, with_accuracies
 
 
 def test_the_test_part_is_never_looked_at():
@@ -44,9 +44,9 @@ def test_the_best_epoch_is_kept(select, monkeypatch, tmp_path):
 
     def scripted(model, *args, **options):
         weights.append({k: v.clone() for k, v in model.state_dict().items()})
-        return [1.0, 1.0], robust[len(weights) - 1]
+        return with_accuracies(robust[len(weights) - 1])
 
-    monkeypatch.setattr("linfair.train.run.class_accuracies", scripted)
+    monkeypatch.setattr("linfair.train.run.class_sums", scripted)
     result = fit(replace(CONFIG, epochs=5, select=select), digits(160), folder=tmp_path, progress=False)
     best = {"average": 3, "average+worst": 4, "last": 5}[select]
     assert saved(tmp_path)["best"]["epoch"] == result.selected == best
@@ -57,7 +57,7 @@ def test_the_best_epoch_is_kept(select, monkeypatch, tmp_path):
 def test_epochs_before_the_rule_steers_are_not_chosen(monkeypatch):
     """The first epoch is the best, but DAFA steers from the third of four on: what came before is PGD-AT."""
     robust = iter([[0.9, 0.9], [0.8, 0.8], [0.5, 0.6], [0.4, 0.4]] * 2)
-    monkeypatch.setattr("linfair.train.run.class_accuracies", lambda *a, **k: ([1.0, 1.0], next(robust)))
+    monkeypatch.setattr("linfair.train.run.class_sums", lambda *a, **k: with_accuracies(next(robust)))
     config = replace(CONFIG, epochs=4, method="dafa_pgd", options={"warmup": 0.5})
     result = fit(config, digits(160), progress=False)
     assert result.selected == 3
@@ -109,13 +109,29 @@ def test_validation_attacks_the_weights_it_judges(monkeypatch):
     def compare(model, attacked, images, *args, **options):
         x = images.batch(0, 50)[0]
         gaps.append((attacked(x) - model.eval()(x)).abs().max().item())
-        return [1.0], [1.0]
+        return with_accuracies([1.0, 1.0])
 
-    monkeypatch.setattr("linfair.train.run.class_accuracies", compare)
+    monkeypatch.setattr("linfair.train.run.class_sums", compare)
     for ema in (0.0, 0.5):
         quick(precision="float32", ema=ema, epochs=3)
     assert len(gaps) == 6
     assert max(gaps) < 1e-3
+
+
+def test_a_rule_may_read_the_validation_images(monkeypatch):
+    """WAT's costs are CE + beta KL of the averaged weights there, added up."""
+    states = []
+
+    def kept(*args, **options):
+        states.append(class_sums(*args, **options))
+        return states[-1]
+
+    monkeypatch.setattr("linfair.train.run.class_sums", kept)
+    result = quick(digits(), method="wat", options={"beta": 2.0}, epochs=3)
+    costs = [state.mean_clean_loss + 2.0 * state.mean_kl for state in states]
+    for row, want in zip(result.history[1:], (costs[0], costs[0] + costs[1]), strict=True):
+        torch.testing.assert_close(torch.tensor(row["weights"]["cost"]).double(), want, rtol=1e-5, atol=0)
+    torch.testing.assert_close(result.weights.cost.double(), sum(costs), rtol=1e-5, atol=0)
 
 
 def test_validation_is_the_attack_it_says(monkeypatch):
@@ -125,15 +141,19 @@ def test_validation_is_the_attack_it_says(monkeypatch):
     for _ in range(5):
         run.advance()
     part = run.validation
-    clean, robust = class_accuracies(
-        run.model, run.target.call, part, 10, run.threat, 10, counter_seed(VALIDATION, 0, 0)
-    )
+    state = class_sums(run.model, run.target.call, part, 10, run.threat, 10, counter_seed(VALIDATION, 0, 0))
     assert len(asked) == 1
     assert (asked[0]["eps"], asked[0]["step"], asked[0]["steps"], asked[0]["norm"]) == (1 / 8, 1 / 32, 10, "linf")
     x, y = part.batch(0, len(part))
     g = torch.Generator().manual_seed(counter_seed(VALIDATION, 0, 0))
     worst = attacks.pgd(run.model, x, y, eps="1/8", step=1 / 32, steps=10, generator=g)
-    for images, got in ((x, clean), (worst, robust)):
-        flags = run.model.eval()(images).argmax(1) == y
-        assert got == pytest.approx([flags[y == k].double().mean().item() for k in range(10)])
-    assert np.mean(np.array(clean, float)) > np.mean(np.array(robust, float))
+    log_p = [run.model.eval()(images).log_softmax(1) for images in (x, worst)]
+    divergence = (log_p[0].exp() * (log_p[0] - log_p[1])).sum(1)
+    for value, got in (
+        (log_p[0].argmax(1) == y, state.clean_accuracy),
+        (log_p[1].argmax(1) == y, state.robust_accuracy),
+        (divergence, state.mean_kl),
+    ):
+        want = torch.stack([value[y == k].double().mean() for k in range(10)])
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-7)
+    assert state.clean_accuracy.mean() > state.robust_accuracy.mean()

@@ -124,6 +124,12 @@ def test_a_teacher_where_one_is_needed():
         quick(method="rslad")
 
 
+@pytest.mark.parametrize("without", [{"validation": 0.0, "select": "last"}, {"validation_steps": 0}], ids=str)
+def test_a_rule_that_reads_the_validation_images_needs_them_and_an_attack_on_them(without):
+    with pytest.raises(ValueError, match=rf"{next(iter(without))} must be > 0 for method 'wat', whose rule reads it"):
+        quick(method="wat", **without)
+
+
 def test_unknown_names():
     with pytest.raises(ValueError, match="method must be one of"):
         quick(method="at")

@@ -28,7 +28,7 @@ def filled(*batches) -> ClassState:
 def test_sums_are_those_of_a_loop_over_samples():
     batches = [batch(n, seed) for seed, n in enumerate((50, 31, 1))]
     state = filled(*batches)
-    want = {name: np.zeros(C) for name in ("n", "clean_correct", "robust_correct", "clean_loss", "robust_loss")}
+    want = {name: np.zeros(C) for name in ("n", "clean_correct", "robust_correct", "clean_loss", "robust_loss", "kl")}
     survived, softmax, confusion = np.zeros(C), np.zeros((C, C)), np.zeros((C, C))
     for labels, adv, nat, steps in batches:
         for y, a, b, k in zip(labels.tolist(), adv.double().numpy(), nat.double().numpy(), steps.tolist(), strict=True):
@@ -38,6 +38,7 @@ def test_sums_are_those_of_a_loop_over_samples():
             want["robust_correct"][y] += a.argmax() == y
             want["clean_loss"][y] -= np.log(q[y])
             want["robust_loss"][y] -= np.log(p[y])
+            want["kl"][y] += (q * np.log(q / p)).sum()
             survived[y] += k
             softmax[y] += p
             confusion[y, a.argmax()] += 1
@@ -61,6 +62,7 @@ def test_each_kind_has_its_own_count():
     assert state.n.tolist() == (2 * counts).tolist()
     assert state.robust_n.tolist() == state.clean_n.tolist() == counts.tolist()
     assert (state.clean_loss[:-1] > 0).all()
+    assert not state.kl.any(), "never both at once"
     only = ClassState(C)
     only.update(labels, logits_nat=nat)
     assert only.robust_accuracy.isnan().all()
@@ -101,9 +103,10 @@ def test_state_comes_back():
 def test_fields_are_views():
     state = ClassState(C)
     state.n = torch.arange(C)
-    state.softmax[1, 2] = 5.0
+    state.softmax[1, 2], state.kl[3] = 5.0, 7.0
     assert state.sums[:, 0].tolist() == [0, 1, 2, 3]
-    assert state.sums[1, 8 + 2] == 5.0
+    assert state.sums[1, 9 + 2] == 5.0
+    assert state.sums[3, 8] == 7.0
     with pytest.raises(RuntimeError):
         state.n = torch.zeros(C + 1)
 

@@ -1,6 +1,7 @@
 """Runs of a second or less on the digits, shared by the tests of the loop."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from linfair.data import Dataset, load_digits
 from linfair.train import FitResult, TrainConfig, fit
+from linfair.train.state import ClassState
 
 CONFIG = TrainConfig(model="small_cnn", width=8, epochs=2, batch_size=128, eps="1/8", step="1/16", steps=2)
 """Stop, kill, repeat: small, and with everything on that a checkpoint must hold."""
@@ -35,6 +37,14 @@ def teacher(data: Dataset) -> nn.Module:
 def quick(data: Any = None, **options: Any) -> FitResult:
     """A training of two epochs on 160 images, with some fields of the config replaced."""
     return fit(dataclasses.replace(CONFIG, **options), data or digits(160), progress=False)
+
+
+def with_accuracies(robust: Sequence[float]) -> ClassState:
+    """Sums of an epoch with these accuracies under attack, and without a natural error."""
+    state = ClassState(len(robust))
+    state.clean_n, state.clean_correct = torch.full((2, len(robust)), 100.0)
+    state.robust_n, state.robust_correct = torch.full((len(robust),), 100.0), 100.0 * torch.tensor(robust).double()
+    return state
 
 
 def timeless(history: list[dict[str, Any]]) -> list[dict[str, Any]]:

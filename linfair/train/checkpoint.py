@@ -17,7 +17,7 @@ from linfair import runs
 from linfair.train.config import TrainConfig, TrainingError
 from linfair.train.methods import Method, parent_of
 
-SCHEMA = 2
+SCHEMA = 3
 NAME = "checkpoint.pt"
 KEPT = "epoch-{}.pt"
 

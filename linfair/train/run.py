@@ -22,7 +22,7 @@ from linfair.train.methods import get_method
 from linfair.train.network import Autocast, Target, compiled, frozen_teacher, new_model
 from linfair.train.schedule import learning_rate
 from linfair.train.state import ClassState, ClassWeights
-from linfair.train.validation import BATCH, class_accuracies, plain, selection_score
+from linfair.train.validation import BATCH, class_sums, plain, selection_score
 
 SPLIT_SEED = 0
 """The validation part is the same for every run on a data set: a teacher has not trained on its student's."""
@@ -41,6 +41,9 @@ class Run:
         self.method = get_method(config.method, **config.options)
         if self.method.needs_teacher and teacher is None:
             raise ValueError(f"teacher must be a model for method {config.method!r}, got None; train one first")
+        for name in ("validation", "validation_steps"):
+            if self.method.on_validation and not getattr(config, name):
+                raise ValueError(f"{name} must be > 0 for method {config.method!r}, whose rule reads it, got 0; set it")
         self.train, self.validation = split(config, data, device)
         self.batches = Batches(self.train, config.batch_size, config.seed, config.augment and data.name != "digits")
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
@@ -73,7 +76,7 @@ class Run:
             n_classes=data.n_classes,
             attack_bn=config.attack_bn,
         )
-        self.state = ClassState(data.n_classes, device)
+        self.state, self.held_out = ClassState(data.n_classes, device), ClassState(data.n_classes, device)
         self.weights = ClassWeights.neutral(data.n_classes, device)
         self.losses = torch.zeros(self.batches.steps, device=device)
         self.epoch = self.step = self.checked = self.shared_epochs = 0
@@ -147,7 +150,7 @@ class Run:
         start, config = time.perf_counter(), self.config
         self.validation_target.refresh()
         seed = counter_seed(VALIDATION, config.seed, self.epoch)
-        clean, robust = class_accuracies(
+        self.held_out = class_sums(
             self.averaged,
             self.validation_target.call,
             self.validation,
@@ -157,6 +160,7 @@ class Run:
             seed,
             batch_size=min(config.batch_size, BATCH),
         )
+        clean, robust = plain(self.held_out.clean_accuracy), plain(self.held_out.robust_accuracy)
         self.model.train()
         attacked = bool(self.state.robust_n.any()) and any(a is not None for a in robust)
         score = selection_score(config.select, robust if attacked else clean)
@@ -186,7 +190,8 @@ class Run:
 
     def _steer(self) -> None:
         """The rule for the next epoch. Once the method leaves its parent, only epochs after that may be chosen."""
-        weights = self.method.rule(self.state, self.weights, self.epoch, self.config.epochs).to(self.device)
+        measured = self.held_out if self.method.on_validation else self.state
+        weights = self.method.rule(measured, self.weights, self.epoch, self.config.epochs).to(self.device)
         for name, value in weights.state_dict().items():
             if not bool(value.isfinite().all()):
                 raise TrainingError(

@@ -8,6 +8,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+WIDE = 9
+"""Where the columns of ClassState's table begin that come once a class."""
+
 
 class _Columns:
     """A field of :class:`ClassState`: a view of some columns of its table. Assignment writes into the table."""
@@ -28,7 +31,7 @@ class _Columns:
 class ClassState:
     """Sums over the samples of one epoch, a row a class, float64 on the device; counts are exact.
 
-    One table [C, 8 + 2C] holds all of them, so a step is one small matrix product: ``sums += onehot(y)^T @ features``.
+    One table [C, 9 + 2C] holds all of them, so a step is one small matrix product: ``sums += onehot(y)^T @ features``.
     Nothing is read back before somebody asks.
     """
 
@@ -40,12 +43,13 @@ class ClassState:
     clean_loss = _Columns(5, doc="[C] sum of the cross-entropy, natural")
     robust_loss = _Columns(6, doc="[C] sum of the cross-entropy under attack")
     survived = _Columns(7, doc="[C] sum of the attack's iterates that were still classified correctly")
-    softmax = _Columns(8, 1, doc="[C, C] row: true class, the sum of the softmax of its attacked samples")
-    confusion = _Columns(8, 2, doc="[C, C] row: true class, column: class predicted under attack")
+    kl = _Columns(8, doc="[C] sum of KL(p(x) || p(x')), of samples with both logits")
+    softmax = _Columns(WIDE, 1, doc="[C, C] row: true class, the sum of the softmax of its attacked samples")
+    confusion = _Columns(WIDE, 2, doc="[C, C] row: true class, column: class predicted under attack")
 
     def __init__(self, n_classes: int, device: torch.device | str = "cpu"):
         self.n_classes = n_classes
-        self.sums = torch.zeros(n_classes, 8 + 2 * n_classes, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(n_classes, WIDE + 2 * n_classes, dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def update(
@@ -59,17 +63,22 @@ class ClassState:
         own = torch.nn.functional.one_hot(labels, self.n_classes).double()
         features = own.new_zeros(len(labels), self.sums.shape[1])
         features[:, 0] = 1.0
-        for logits, count, correct, loss in ((logits_nat, 1, 3, 5), (logits_adv, 2, 4, 6)):
-            if logits is None:
+        log_p_nat, log_p_adv = (None if v is None else v.float().log_softmax(1) for v in (logits_nat, logits_adv))
+        for logits, log_p, count, correct, loss in (
+            (logits_nat, log_p_nat, 1, 3, 5),
+            (logits_adv, log_p_adv, 2, 4, 6),
+        ):
+            if logits is None or log_p is None:
                 continue
-            log_p = logits.float().log_softmax(1)
             predicted = logits.argmax(1)
             features[:, count] = 1.0
             features[:, correct] = predicted == labels
             features[:, loss] = -log_p.gather(1, labels[:, None])[:, 0]
             if logits is logits_adv:
-                features[:, 8 : 8 + self.n_classes] = log_p.exp()
-                features.scatter_(1, 8 + self.n_classes + predicted[:, None], 1.0)
+                features[:, WIDE : WIDE + self.n_classes] = log_p.exp()
+                features.scatter_(1, WIDE + self.n_classes + predicted[:, None], 1.0)
+        if log_p_nat is not None and log_p_adv is not None:
+            features[:, 8] = (log_p_nat.exp() * (log_p_nat - log_p_adv)).sum(1)
         if survived is not None:
             features[:, 7] = survived
         self.sums.addmm_(own.T, features)
@@ -93,6 +102,11 @@ class ClassState:
     def mean_robust_loss(self) -> Tensor:
         """[C] mean cross-entropy under attack, each class by its own count."""
         return self.robust_loss / self.robust_n
+
+    @property
+    def mean_kl(self) -> Tensor:
+        """[C] mean ``KL(p(x) || p(x'))``, each class by the count of its attacked samples."""
+        return self.kl / self.robust_n
 
     @property
     def mean_softmax(self) -> Tensor:
@@ -129,6 +143,7 @@ class ClassWeights:
         temperature_adv, temperature_nat: [C] temperatures of a distillation, never one buffer.
         mix: [C] 1 where a class takes part in mixing, 0 where not.
         target_prior: [C, C] row: true class, the weights of the classes a targeted attack draws from.
+        cost: [C] what a rule has added up over the epochs, 0 at first; it steers nothing by itself.
     """
 
     loss: Tensor
@@ -139,13 +154,15 @@ class ClassWeights:
     temperature_nat: Tensor
     mix: Tensor
     target_prior: Tensor
+    cost: Tensor
 
     @classmethod
     def neutral(cls, n_classes: int, device: torch.device | str = "cpu") -> ClassWeights:
-        """Ones everywhere; targets are uniform over the wrong classes."""
-        ones = {f.name: torch.ones(n_classes, device=device) for f in fields(cls) if f.name != "target_prior"}
-        prior = (1.0 - torch.eye(n_classes, device=device)) / max(n_classes - 1, 1)
-        return cls(**ones, target_prior=prior)
+        """Ones everywhere; targets are uniform over the wrong classes, and nothing has cost anything."""
+        neutral = {f.name: torch.ones(n_classes, device=device) for f in fields(cls)}
+        neutral["target_prior"] = (1.0 - torch.eye(n_classes, device=device)) / max(n_classes - 1, 1)
+        neutral["cost"] = torch.zeros(n_classes, device=device)
+        return cls(**neutral)
 
     @property
     def n_classes(self) -> int:

@@ -19,7 +19,7 @@ Accuracies = list[float | None]
 """One a class; None for a class nobody measured, as JSON has it."""
 
 
-def class_accuracies(
+def class_sums(
     model: nn.Module,
     attacked: Network,
     images: Images,
@@ -29,8 +29,8 @@ def class_accuracies(
     seed: int,
     *,
     batch_size: int = BATCH,
-) -> tuple[Accuracies, Accuracies]:
-    """Clean and PGD accuracy of every class. ``model``, left in evaluation mode, judges in float32.
+) -> ClassState:
+    """What every class comes to, clean and under PGD. ``model``, left in evaluation mode, judges in float32.
 
     Args:
         attacked: the network the attack runs on: the model or its copy.
@@ -50,7 +50,7 @@ def class_accuracies(
             worst = pgd(attacked, x, y, steps=steps, generator=generator, **budget)
         with torch.no_grad():
             state.update(y, None if worst is None else model(worst), model(x))
-    return plain(state.clean_accuracy), plain(state.robust_accuracy)
+    return state
 
 
 def plain(values: Tensor) -> Accuracies:

@@ -26,6 +26,7 @@ from linfair.train.methods.pgd_at import PGDAT
 from linfair.train.methods.rslad import RSLAD
 from linfair.train.methods.standard import Standard
 from linfair.train.methods.trades import TRADES
+from linfair.train.methods.wat import WAT
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -49,6 +50,7 @@ METHODS: dict[str, type[Method]] = {
         ABSLD,
         CFAPGD,
         CFATRADES,
+        WAT,
         FAAL,
     )
 }

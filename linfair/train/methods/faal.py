@@ -51,13 +51,16 @@ class FAAL(PGDAT):
     Args:
         radius: r of the KL ball; 0 is PGD-AT.
         warmup: share of the epochs of plain PGD-AT, the last epoch never being one; of 12 epochs FAAL has two.
+        release: take the class sums in place of their means, as the release does: an absent class has 0, and so most
+            of the weight where all others are classified well.
     """
 
     name: ClassVar[str] = "faal"
     parent: ClassVar[str] = "pgd_at"
-    RELEASE: ClassVar[dict[str, Any]] = {"radius": 0.5}
+    RELEASE: ClassVar[dict[str, Any]] = {"radius": 0.5, "release": True}
     radius: float = 0.5
     warmup: float = 0.8
+    release: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,8 +76,8 @@ class FAAL(PGDAT):
         logits = ctx.model(given(x_adv))
         member = one_hot(y, ctx.n_classes).double()
         n, total = member.sum(0), shortfall(logits.detach(), y) @ member
-        p = worst_weights(total / n.clamp(min=1.0), n > 0, self.radius)
-        scale = ((n > 0).sum() * p).to(logits.dtype)
+        score, present = (total, n >= 0) if self.release else (total / n.clamp(min=1.0), n > 0)
+        scale = (present.sum() * worst_weights(score, present, self.radius)).to(logits.dtype)
         return Losses((scale[y] * weights.loss[y] * cross_entropy(logits, y)).mean(), logits_adv=logits)
 
 

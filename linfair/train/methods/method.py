@@ -26,6 +26,8 @@ class Method:
     parent: ClassVar[str] = ""
     """The method it was made from, "" for none."""
     needs_teacher: ClassVar[bool] = False
+    on_validation: ClassVar[bool] = False
+    """Whether its rule reads the sums of the validation images, under the attack there, not of the training images."""
     RELEASE: ClassVar[Mapping[str, Any]] = {}
     """The values of the authors' release for the fields, where there is one."""
 
@@ -33,7 +35,8 @@ class Method:
         """Checks the fields; a subclass with fields adds their ranges."""
         for field in fields(self):
             value, kind = getattr(self, field.name), type(field.default)
-            if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
+            allowed = (int, float) if kind is float else kind
+            if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
                 raise TypeError(f"{field.name} must be of type {kind.__name__}, got {value!r}; pass {field.default!r}")
 
     def transform(self, x: Tensor, y: Tensor, weights: ClassWeights, ctx: Context) -> Tensor:
