@@ -17,6 +17,7 @@ MODULES = (
     "class_distance",
     "radius",
     "minimax",
+    "risk_frontier",
     "surrogate_losses",
     "group_attack",
     "group_alignment",

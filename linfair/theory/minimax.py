@@ -11,7 +11,7 @@ from linfair.theory.theorem import Assumption, Estimate, Theorem
 from linfair.theory.twins import errors, risk_of
 
 
-def _model(cov_minus, cov_plus, delta, r=1.0):
+def model_of(cov_minus, cov_plus, delta, r=1.0):
     half = np.asarray(delta) / 2
     return ClassGaussians(np.stack([-half, half]), np.stack([cov_minus, cov_plus]), np.array([1.0, r]) / (1.0 + r))
 
@@ -19,7 +19,7 @@ def _model(cov_minus, cov_plus, delta, r=1.0):
 def _solve(cov_minus, cov_plus, delta, norm, eps):
     from linfair.solvers.convex import minimax_fair
 
-    model, threat = _model(cov_minus, cov_plus, delta), Threat(norm, eps)
+    model, threat = model_of(cov_minus, cov_plus, delta), Threat(norm, eps)
     return model, threat, minimax_fair(model, threat)
 
 
@@ -141,7 +141,7 @@ DISTRIBUTION_FREE = Theorem(
 def _common(cov, delta, norm, eps, r):
     from linfair.solvers.convex import common_covariance_kappa, minimax_fair
 
-    model, threat = _model(cov, cov, delta, r), Threat(norm, eps)
+    model, threat = model_of(cov, cov, delta, r), Threat(norm, eps)
     kappa = common_covariance_kappa(model, threat)
     return {
         "worst robust risk": ndtr(-kappa),
@@ -153,7 +153,7 @@ def _common(cov, delta, norm, eps, r):
 def _common_twin(n, rng, cov, delta, norm, eps, r):
     from linfair.solvers.convex import minimax_fair
 
-    model, threat = _model(cov, cov, delta, r), Threat(norm, eps)
+    model, threat = model_of(cov, cov, delta, r), Threat(norm, eps)
     found = errors(minimax_fair(model, threat).classifier, model, n, rng, threat)
     return {"worst robust risk": Estimate(found.rate.mean(), float(np.hypot(*found.se) / 2))}
 
