@@ -41,11 +41,12 @@ def average_risk(
         J(w, b) = sum_y pi_y E_c Phi(-z_y / sqrt(c)),   z_y = (s_y (w.mu_y + b) - eps_y ||w||_*) / sqrt(w' Sigma_y w).
 
     J is not quasi-convex and may have several global minima (even two that favour opposite classes), so nothing is
-    certified here; without mixing :class:`linfair.solvers.frontier.RiskFrontier` does. Starts: the directions ``(a Sigma_+ + (1-a) Sigma_-)^{-1} (Delta - Proj Delta)``, the minimax
-    direction (also within the null space of each covariance) and random ones, each with every local minimum of J over
-    its threshold. ``log J`` is descended by L-BFGS with its analytic gradient; the kink of ``||w||_1`` is split into
-    two nonnegative parts, those of other dual norms are smoothed to 1e-7 of the norm. A class without spread in some
-    direction puts a kink there that no descent resolves, so the starts compete with the minima.
+    certified here; without mixing, :mod:`linfair.solvers.frontier` certifies. Starts: the directions ``(a Sigma_+ +
+    (1-a) Sigma_-)^{-1} (Delta - Proj Delta)``, the minimax direction (also within the null space of each covariance)
+    and random ones, each with every local minimum of J over its threshold. ``log J`` is descended by L-BFGS with its
+    analytic gradient; the kink of ``||w||_1`` is split into two nonnegative parts, those of other dual norms are
+    smoothed to 1e-7 of the norm. A class without spread in some direction puts a kink there that no descent resolves,
+    so the starts compete with the minima.
 
     Args:
         model: two classes with priors. threat: norm, radii, lift.
