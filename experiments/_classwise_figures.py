@@ -112,7 +112,8 @@ def worst_average(rows: Sequence[Row]) -> Any:
             x, y = (100 * row[f"{attack}_{m}"] for m in ("avg", "worst"))
             errors = [200 * total_error(row, f"{attack}_{m}") for m in ("avg", "worst")]
             style = {"color": color(row["method"]), "elinewidth": 0.5, "capsize": 0, "alpha": 0.9, "markersize": 5}
-            ax.errorbar(x, y, xerr=errors[0], yerr=errors[1], fmt=marker[row["method"]], mec="white", mew=0.4, **style)
+            bars = {"xerr": errors[0], "yerr": [[min(errors[1], y)], [errors[1]]]}  # no rate is below 0
+            ax.errorbar(x, y, **bars, fmt=marker[row["method"]], mec="white", mew=0.4, **style)
         ax.set(xlabel=f"average accuracy (%), {name}", ylabel="worst class (%)", title=f"{name}, {count} images")
     letters(axes.flat if len(shown) > 1 else ())
     entries = {title(m): {"marker": shape, "color": color(m), "ls": ""} for m, shape in marker.items()}

@@ -79,7 +79,8 @@ def compute(cell: dict[str, Any], cfg: Config) -> list[Row]:
     rows += line("price", pair, bounds, [found.objective for found in best])
     rows += line("best", pair, *np.reshape(frontier.average_risk().risks.value, (2, 1)))
     traces = [RiskFrontier(model, threat).average_risk(tol=tol) for tol in TOLERANCES]
-    rows += line("gap", pair, [t.info["points"] for t in traces], [max(t.gap, 1e-16) / t.objective for t in traces])
+    gaps = [1.0 - t.info["lower_bound"] / t.objective for t in traces]
+    rows += line("gap", pair, [t.info["points"] for t in traces], gaps)
     return rows + trained(pair, model, threat, frontier, cfg)
 
 
