@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
 
 from _draw import TRAINED, handles, letters, twins
 from _harness import run
@@ -22,7 +21,7 @@ from linfair import plotting
 from linfair.gaussian import ClassGaussians
 from linfair.norms import Threat
 from linfair.runs import Row
-from linfair.solvers.frontier import QUARTER, RiskFrontier
+from linfair.solvers.frontier import RiskFrontier
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ def compute(cell: dict[str, Any], cfg: Config) -> list[Row]:
     pair = cell["pair"]
     model, threat = MODELS[pair], Threat("linf", cfg.eps)
     frontier = RiskFrontier(model, threat)
-    minus, plus = ndtr(-np.array([frontier.point(t).attained for t in np.linspace(0.0, QUARTER, 81)])).T
+    angles = np.linspace(frontier.angles[0], frontier.angles[2], 81)
+    minus, plus = np.array([frontier.point(t).risks.value for t in angles]).T
     bounds = np.linspace(0.0, 0.3, 31)
     best = frontier.pareto(bounds)
     rows = line("frontier", pair, minus, plus)

@@ -17,6 +17,7 @@ def test_registry_entry_is_complete(name):
     assert method.parent == "" or method.parent in METHODS
     assert set(method.RELEASE) <= {f.name for f in fields(method)}
     assert method.__doc__
+    assert not (method.on_validation and method().shared_epochs(12)), "its sums are in no checkpoint"
     assert get_method(name) == method()
 
 
@@ -52,7 +53,7 @@ def test_docs_list_every_method_with_its_options():
         ("trades", {"beta": "6"}, TypeError, r"beta must be of type float, got '6'"),
         ("trades", {"beta": -1.0}, ValueError, r"beta must be >= 0"),
         ("domain_mixup_robust", {"lam": 1.5}, ValueError, r"lam must lie in \[0, 1\]"),
-        ("domain_mixup_robust", {"lam_by_class": (0.5, 1.5)}, ValueError, r"lam must lie in \[0, 1\]"),
+        ("domain_mixup_robust", {"lam_by_class": (0.5, 1.5)}, ValueError, r"lam_by_class must lie in \[0, 1\]"),
         ("domain_mixup_robust", {"lam_by_class": 0.5}, TypeError, r"lam_by_class must be of type tuple"),
         ("domain_mixup_beta", {"a": 0.0}, ValueError, r"a must be > 0"),
         ("domain_mixup_mway", {"m": 0}, ValueError, r"m must be at least 1"),

@@ -126,7 +126,9 @@ def test_a_teacher_where_one_is_needed():
 
 @pytest.mark.parametrize("without", [{"validation": 0.0, "select": "last"}, {"validation_steps": 0}], ids=str)
 def test_a_rule_that_reads_the_validation_images_needs_them_and_an_attack_on_them(without):
-    with pytest.raises(ValueError, match=rf"{next(iter(without))} must be > 0 for method 'wat', whose rule reads it"):
+    with pytest.raises(
+        ValueError, match=rf"{next(iter(without))} must be > 0 for method 'wat', whose rule reads attacked"
+    ):
         quick(method="wat", **without)
 
 

@@ -63,9 +63,11 @@ def test_each_kind_has_its_own_count():
     assert state.robust_n.tolist() == state.clean_n.tolist() == counts.tolist()
     assert (state.clean_loss[:-1] > 0).all()
     assert not state.kl.any(), "never both at once"
+    assert filled(batch(20, 0)).mean_kl[-1].isnan()
     only = ClassState(C)
     only.update(labels, logits_nat=nat)
     assert only.robust_accuracy.isnan().all()
+    assert only.mean_kl.isnan().all()
     assert not only.softmax.any()
 
 
@@ -124,7 +126,7 @@ def test_neutral_weights():
 def test_every_field_counts_and_comes_back(name):
     neutral = ClassWeights.neutral(C)
     steered = replace(neutral, **{name: getattr(neutral, name).double() + 0.25})
-    assert not steered.is_neutral()
+    assert steered.is_neutral() == (name == "cost"), "which steers nothing"
     back = ClassWeights.from_state_dict(steered.state_dict()).to("cpu")
     assert getattr(back, name).dtype == torch.float32
     assert torch.equal(getattr(back, name), getattr(neutral, name) + 0.25)

@@ -5,16 +5,17 @@ A linear classifier of direction w has standardized robust margins ``z_y`` and r
 
     x sd_-(w) + y sd_+(w) <= w.Delta - ebar ||w||_*,
 
-so the largest y beside x, ``F(x)``, is convex and decreasing. Its radius along ``(x, y) = (sin t, cos t)`` is the
-minimax margin kappa* of classes with standard deviations ``sin(t) sd_-`` and ``cos(t) sd_+``: a convex program,
-certified from both sides. Between two of its points F lies below their chord, on which the least average risk is at an
-end or a root of a quadratic: a lower bound for a branch and bound over t.
+so the largest y beside x, ``F(x)``, is convex and decreasing. Its radius along ``(x, y) = (X sin t, Y cos t)``, X and Y
+being units, is the minimax margin kappa* of classes with standard deviations ``X sin(t) sd_-`` and ``Y cos(t) sd_+``: a
+convex program, certified from both sides. Between two of its points F lies below their chord, on which the least
+average risk is at an end or a root of a quadratic: a lower bound for a branch and bound over t.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -24,19 +25,26 @@ from scipy.special import ndtr
 
 from linfair._check import as_array, as_positive
 from linfair.gaussian import ClassGaussians
-from linfair.linear import LinearClassifier
+from linfair.linear import ClassRisks, LinearClassifier
 from linfair.norms import Threat
 from linfair.solvers import fast, local
-from linfair.solvers._pair import bridged, pair_of, unseparable, zero_risk, zero_risk_direction
-from linfair.solvers._rank import scaled_root
+from linfair.solvers._line import least_on_line, lowest
+from linfair.solvers._pair import CERTAIN, bridged, pair_of, unseparable, zero_risk, zero_risk_direction
+from linfair.solvers._rank import scale_of, scaled_root
 from linfair.solvers.solution import Solution, Status
 
 METHOD = "branch and bound on the frontier"
-POINTS = 300
-"""The most points of the frontier that an optimum may take."""
-QUARTER, FAIR = np.pi / 2.0, np.pi / 4.0
-NEAR = 1e-10
-"""What the edge of the allowed disparities may be off by, as an angle."""
+CELLS = 300
+"""The most pieces of the frontier that an optimum may take."""
+QUARTER = np.pi / 2.0
+FAR = 1e3
+"""A margin in sds that stands for any larger one."""
+ROUNDING = 1e-10
+"""What a disparity may exceed its bound by."""
+SHARE = 1e-10
+"""Of the distance between the classes, in front of the boundary and behind it at least."""
+SOFT = (1e-5, 1e-3)
+"""Ratios of sds that stand for 0 where a class must not be told from the other without any risk."""
 
 Margins = tuple[float, float]
 """``(z_-, z_+)``."""
@@ -44,44 +52,28 @@ Margins = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class FrontierPoint:
-    """The frontier at an angle t in [0, pi/2].
+    """The frontier at one angle.
 
     Attributes:
-        classifier: it attains ``(z_-, z_+) = low (sin t, cos t)``. At t = pi/4 it is minimax-fair.
-        low, high: certified bounds of the radius: no classifier attains ``r (sin t, cos t)`` with r > high. Both are
-            infinite where a class has no risk at all while the other's is 1/2.
+        classifier: of ``||w||_2 = 1``. It attains the margins ``attained``, up to rounding.
+        risks: its robust class risks.
+        attained, bound: margins on one ray from the origin. No classifier has both margins larger than ``bound``.
     """
 
     angle: float
     classifier: LinearClassifier = field(repr=False)
-    low: float
-    high: float
-
-    @property
-    def attained(self) -> Margins:
-        return _along(self.angle, self.low)
-
-    @property
-    def bound(self) -> Margins:
-        return _along(self.angle, self.high)
+    risks: ClassRisks = field(repr=False)
+    attained: Margins
+    bound: Margins
 
     @property
     def disparity(self) -> float:
-        """``R_+ - R_-`` of the classifier; increases with the angle."""
-        return _gap(self.attained)
+        """``R_+ - R_-``; increases with the angle."""
+        return float(self.risks.disparity)
 
 
-def _along(angle: float, radius: float) -> Margins:
-    """``radius (sin t, cos t)``, exact at both ends and in the middle."""
-    if angle in (0.0, QUARTER):
-        return (0.0, radius) if angle == 0.0 else (radius, 0.0)
-    plus = float(np.cos(angle))
-    return radius * (plus if angle == FAIR else float(np.sin(angle))), radius * plus
-
-
-def _gap(margins: Margins) -> float:
-    """``R_+ - R_-``."""
-    return float(ndtr(-margins[1]) - ndtr(-margins[0]))
+def _times(radius: float, ray: Margins) -> Margins:
+    return (float(radius * ray[0]) if ray[0] else 0.0, float(radius * ray[1]) if ray[1] else 0.0)
 
 
 class RiskFrontier:
@@ -89,6 +81,7 @@ class RiskFrontier:
 
     Only classifiers with both risks at most 1/2 are on it: beyond, to maximise one margin is no convex problem. Optima
     are certified against those classifiers, too, by the steepest that F can be there, ``max_w sd_-(w) / sd_+(w)``.
+    Certificates hold up to rounding, which for a singular covariance is that of its zero: some 1e-8 of a risk.
 
     Args:
         model: two classes with priors. threat: norm, radii, lift.
@@ -100,51 +93,95 @@ class RiskFrontier:
         self._stuck = bridged(lifted, delta, ebar)[0]
         self._free = None if self._stuck else zero_risk_direction(model.full_covs(), delta, lifted)
         self._points: dict[float, FrontierPoint] = {}
+        self._unit: Margins = (1.0, 1.0)
+        self._angles: tuple[float, float, float] | None = None
+        if self._stuck or self._free is not None:
+            return
+        x, y = (self._solve(end).bound[k] for k, end in ((0, QUARTER), (1, 0.0)))
+        self._unit = (x if x < FAR else CERTAIN, y if y < FAR else CERTAIN)
+        fair = float(np.arctan2(self._unit[1], self._unit[0]))
+        self._angles = (0.0, fair, QUARTER)
+        first = 0.0 if y < FAR else self._certain(1, 0.0, fair)
+        last = QUARTER if x < FAR else self._certain(0, QUARTER, fair)
+        self._angles = (first, fair, last)
 
-    def point(self, angle: float) -> FrontierPoint:
-        """The frontier at ``angle``, in [0, pi/2]: 0 has ``R_- = 1/2``, pi/2 has ``R_+ = 1/2``.
+    @property
+    def angles(self) -> tuple[float, float, float]:
+        """Those where ``R_- = 1/2``, where both risks are equal (minimax-fair), and where ``R_+ = 1/2``.
+
+        Where at an end the other class has a margin beyond 1000 sds, the angle is one at which it has 40, and a risk of
+        0 in floating point.
 
         Raises:
-            ValueError: another angle; or there is no frontier, because the attack makes the classes meet (kappa* <= 0)
-                or a direction without any spread tells them apart.
+            ValueError: there is no frontier: the attack makes the classes meet (kappa* <= 0), or a direction without
+                any spread tells them apart.
         """
-        angle = float(as_array("angle", angle, ndim=0))
-        if not 0.0 <= angle <= QUARTER:
-            raise ValueError(f"angle must lie in [0, pi/2], got {angle:g}; outside, a class risk is above 1/2")
-        if self._stuck or self._free is not None:
+        if self._angles is None:
             why = "a robust distance of 0" if self._stuck else "a direction without spread that separates them"
             raise ValueError(f"the classes must have a frontier, got {why}; average_risk says what is best then")
+        return self._angles
+
+    def _certain(self, k: int, end: float, angle: float) -> float:
+        """An angle towards an end at which class k has a margin of 40 sds or more."""
+        while self._solve(angle).attained[k] < CERTAIN:
+            angle = (angle + end) / 2.0
+        return angle
+
+    def point(self, angle: float) -> FrontierPoint:
+        """The frontier at ``angle``, between the first and the last of :attr:`angles`.
+
+        Raises:
+            ValueError: another angle, or there is no frontier.
+        """
+        angle, (first, _, last) = float(as_array("angle", angle, ndim=0)), self.angles
+        if not first <= angle <= last:
+            raise ValueError(f"angle must lie in [{first:g}, {last:g}], got {angle:g}; outside, a risk is above 1/2")
         if angle not in self._points:
             self._points[angle] = self._solve(angle)
         return self._points[angle]
 
     def _solve(self, angle: float) -> FrontierPoint:
-        found = fast.minimax_fair(self.model.scaled(np.square(_along(angle, 1.0))), self.threat)
-        w, low, high = found.classifier.w, float(found.info["kappa_low"]), float(found.info["kappa_high"])
-        one = 0 if angle < FAIR else 1  # the class with the smaller margin, which is always finite
-        sign, margin = 2 * one - 1, _along(angle, low)[one] * self.model.sds(w)[one]
-        b = sign * (margin + self.threat.radii(2)[one] * self.threat.dual_norm(w)) - w @ self.model.means[one]
-        return FrontierPoint(angle, LinearClassifier(w, np.array(b)), low, high)
+        ray = self._unit[0] * float(np.sin(angle)), self._unit[1] * float(np.cos(angle))
+        if angle in (0.0, QUARTER):
+            ray = (0.0, ray[1]) if angle == 0.0 else (ray[0], 0.0)
+        elif self._angles is not None and angle == self._angles[1]:
+            ray = ray[0], ray[0]
+        found = fast.minimax_fair(self.model.scaled(np.square(ray)), self.threat)
+        w, low, high = found.classifier.w, found.info["kappa_low"], found.info["kappa_high"]
+        minus, plus = ray * self.model.sds(w)
+        share = minus / (minus + plus) if minus + plus > 0.0 else 0.5
+        classifier = self._classifier(w, float(share))
+        risks = classifier.class_risks(self.model, self.threat)
+        return FrontierPoint(angle, classifier, risks, _times(low, ray), _times(high, ray))
+
+    def _classifier(self, w: np.ndarray, share: float) -> LinearClassifier:
+        """Direction w; in front of the threshold, class "-" has a share of the distance ``w.Delta - ebar ||w||_*``."""
+        w = w / np.linalg.norm(w)
+        minus, plus = np.array([-1.0, 1.0]) * (self.model.means @ w) - self.threat.radii(2) * self.threat.dual_norm(w)
+        if 0.0 <= share <= 1.0:
+            share = min(max(share, SHARE), 1.0 - SHARE)  # a class without spread must not lie on the boundary
+        return LinearClassifier(w, np.array(minus - share * (minus + plus)))
 
     def average_risk(self, max_disparity: float = 1.0, *, tol: float = 1e-8) -> Solution:
         """The least average robust 0-1 risk of a linear classifier with ``|R_+ - R_-| <= max_disparity``, certified.
 
             min_{w, b} pi_- R_- + pi_+ R_+   s.t.   |R_+ - R_-| <= max_disparity
 
-        The risk is not quasi-convex in (w, b) and may have several global minima; this one is global. An optimum lies
-        on the frontier, else both risks could be lowered together, and along it the disparity only grows.
+        The risk is not quasi-convex in (w, b) and may have several global minima; this one is global. An optimum with
+        both risks at most 1/2 lies on the frontier, else both could be lowered together.
 
         Args:
-            max_disparity: in [0, 1]; 1 is no constraint, 0 full fairness.
+            max_disparity: in [0, 1]; 1 is no constraint, 0 full fairness. It is kept to 1e-10.
             tol: gap to reach, > 0, relative to the risk.
 
         Returns:
-            Objective: the average risk. OPTIMAL; CONSTANT_OPTIMAL (one class for all); INACCURATE with its gap, where
-            a classifier with a class risk above 1/2 cannot be excluded (or :data:`POINTS` do not suffice): then the
-            best that :func:`linfair.solvers.local.average_risk` finds is considered, too. NOT_ROBUSTLY_SEPARABLE
-            (kappa* <= 0): no classifier, and nothing is said of the average risk but a fair coin's 1/2.
-            ROBUSTLY_SEPARABLE: risk 0. ``info["lower_bound"]``; ``info["points"]``, how many of the frontier it took;
-            ``info["angle"]``, None off the frontier.
+            Objective: the average risk. OPTIMAL; CONSTANT_OPTIMAL (one class for all); INACCURATE, with its gap: a
+            class risk above 1/2 may allow less (some directions and the minima of
+            :func:`linfair.solvers.local.average_risk` are tried), or a class that must have a risk does not vary in the
+            best direction, which can then only be approached. NOT_ROBUSTLY_SEPARABLE (kappa* <= 0): no classifier, and
+            nothing is said of the average risk but a fair coin's 1/2. ROBUSTLY_SEPARABLE: risk 0.
+            ``info["lower_bound"]``; ``info["points"]``, how many the frontier knows by then; ``info["angle"]``, None
+            off the frontier.
 
         Raises:
             ValueError: max_disparity outside [0, 1], tol not above 0.
@@ -157,68 +194,98 @@ class RiskFrontier:
             return unseparable(METHOD)
         if self._free is not None:
             return zero_risk(self.model, self.threat, self._free, METHOD)
-        best, inner, points = self._search(allowed, tol)
-        bound = min(inner, self._beyond(allowed))
-        classifier, value, angle = best.classifier, self._risk(best.attained), best.angle
-        status = Status.OPTIMAL
-        if bound < value * (1.0 - tol):  # the optimum may have a class risk above 1/2
-            other = local.average_risk(self.model, self.threat)
-            if other.objective < value and abs(other.risks.disparity) <= allowed:
-                classifier, value, angle = other.classifier, other.objective, None
-                status = other.status if other.status == Status.CONSTANT_OPTIMAL else status
+        best, bound = self._search(allowed, tol)
+        bound = min(bound, self._beyond(allowed))
+        found = self._solution(best.classifier, bound, best.angle, allowed, tol)
+        rivals = self._rivals(allowed)
+        while found.status == Status.INACCURATE and (rival := next(rivals, None)) is not None:
+            other = self._solution(rival, bound, None, allowed, tol)
+            if abs(other.risks.disparity) <= allowed + ROUNDING and other.objective < found.objective:
+                found = other
+        return replace(found, info={**found.info, "points": len(self._points)})
+
+    def _solution(
+        self, classifier: LinearClassifier, bound: float, angle: float | None, allowed: float, tol: float
+    ) -> Solution:
+        risks = classifier.class_risks(self.model, self.threat)
+        value = risks.average(self.model.priors)
         gap = max(value - bound, 0.0)
-        if gap > tol * value:
+        status = Status.OPTIMAL if classifier.w.any() else Status.CONSTANT_OPTIMAL
+        if gap > tol * value or abs(risks.disparity) > allowed + ROUNDING:
             status = Status.INACCURATE
-        info = {"lower_bound": min(bound, value), "points": points, "angle": angle}
-        return Solution(classifier, classifier.class_risks(self.model, self.threat), value, gap, status, METHOD, info)
+        info = {"lower_bound": min(bound, value), "angle": angle}
+        return Solution(classifier, risks, value, gap, status, METHOD, info)
 
     def pareto(self, disparities: ArrayLike, *, tol: float = 1e-8) -> tuple[Solution, ...]:
         """:meth:`average_risk` for each of ``disparities`` [n]: what a bound on the disparity costs in average risk."""
         return tuple(self.average_risk(float(most), tol=tol) for most in as_array("disparities", disparities, ndim=1))
 
-    def _search(self, allowed: float, tol: float) -> tuple[FrontierPoint, float, int]:
-        """The best point of the frontier with disparity within bounds, a lower bound of all, and the points it took."""
-        left, right = self._edge(1.0, allowed), self._edge(-1.0, allowed)
-        angles = {left[0], left[1], FAIR, right[1], right[0]}
-        inside = [a for a in angles if left[1] <= a <= right[1]]
-        best = min(map(self.point, inside), key=lambda p: self._risk(p.attained))
-        line = sorted(angles)
-        cells = [(self._bound(a, b), a, b) for a, b in pairwise(line)]
+    def _search(self, allowed: float, tol: float) -> tuple[FrontierPoint, float]:
+        """The best point of the frontier whose disparity is allowed, and a lower bound of all."""
+        first, fair, last = self.angles
+        if allowed == 0.0 or first == last:  # one point is all, or all risks there are 0
+            return self._best([fair], allowed), self._risk(self.point(fair).bound)
+        left, right = self._edge(first, fair, allowed), self._edge(last, fair, allowed)
+        bounds = [np.inf]
+        for end, edge, k in ((first, left, 1), (last, right, 0)):
+            if end in edge and end not in (0.0, QUARTER):  # behind it, class k still has no risk, the other no less
+                bounds.append(float(self.model.priors[1 - k] * ndtr(-self.point(end).bound[1 - k])))
+        cells = [(self._bound(a, b), a, b) for a, b in pairwise(sorted({*left, fair, *right}))]
         heapq.heapify(cells)
-        taken = len(line)
-        while cells[0][0] < self._risk(best.attained) * (1.0 - tol) and taken < POINTS:
+        inside = (left[-1], fair, right[-1])
+        best = self._best(inside, allowed)
+        while cells[0][0] < best.risks.average(self.model.priors) * (1.0 - tol) and len(cells) < CELLS:
             _, a, b = cells[0]
-            middle = self.point((a + b) / 2.0)
-            taken += 1
-            if left[1] <= middle.angle <= right[1]:
-                best = min(best, middle, key=lambda p: self._risk(p.attained))
-            heapq.heapreplace(cells, (self._bound(a, middle.angle), a, middle.angle))
-            heapq.heappush(cells, (self._bound(middle.angle, b), middle.angle, b))
-        return best, cells[0][0], taken
+            middle = (a + b) / 2.0
+            if middle in (a, b):
+                break
+            self.point(middle)
+            best = self._best(inside, allowed)
+            heapq.heapreplace(cells, (self._bound(a, middle), a, middle))
+            heapq.heappush(cells, (self._bound(middle, b), middle, b))
+        return best, min(cells[0][0], *bounds)
 
-    def _edge(self, inward: float, allowed: float) -> tuple[float, float]:
-        """Angles just outside and just inside of where the disparity is as large as allowed, on the side of one class
-        (inward = 1: R_- is the larger risk, angles from 0 on); the end of the quarter, twice, where that is allowed."""
-        end = 0.0 if inward > 0.0 else QUARTER
+    def _best(self, inside: Iterable[float], allowed: float) -> FrontierPoint:
+        """The best of all points whose disparity is allowed, and of what comes near those that are to have it."""
+        points = list(self._points.values())
+        points += [self._softened(self.point(angle), soft) for angle in inside for soft in SOFT]
+        fair = [p for p in points if abs(p.disparity) <= allowed + ROUNDING]
+        return min(fair or points, key=lambda p: p.risks.average(self.model.priors) if fair else abs(p.disparity))
 
-        def room(angle: float) -> float:
-            return inward * self.point(angle).disparity + allowed
+    def _softened(self, point: FrontierPoint, soft: float) -> FrontierPoint:
+        """The point itself; where a class does not vary along w, so that its risk can only be 0 or 1, one beside it."""
+        w, covs = point.classifier.w, self.model.full_covs()
+        sds = self.model.sds(w)
+        for own in (0, 1):
+            if sds[own] < soft * sds[1 - own]:
+                scale = scale_of(covs[own])
+                along = np.linalg.eigh(covs[own] / np.outer(scale, scale))[1][:, -1] / scale
+                w = w + along * (soft * sds[1 - own] / self.model.sds(along)[own])
+        minus, plus = point.attained * self.model.sds(w)
+        classifier = self._classifier(w, float(minus / (minus + plus)))
+        return replace(point, classifier=classifier, risks=classifier.class_risks(self.model, self.threat))
 
-        if room(end) >= 0.0:
-            return end, end
-        root = FAIR if allowed == 0.0 else float(brentq(room, *sorted((end, FAIR)), xtol=NEAR / 8.0))  # pyright: ignore
-        inside = root
-        while room(inside) < 0.0:
-            inside += inward * NEAR
-        outside, step = root, NEAR
-        while outside != end and not self._outside(outside, inward, allowed):
-            outside, step = float(np.clip(outside - inward * step, 0.0, QUARTER)), 4.0 * step
+    def _edge(self, end: float, fair: float, allowed: float) -> tuple[float, ...]:
+        """Where, from ``fair`` towards ``end``, the disparity is as large as allowed: an angle certainly behind and one
+        in front of it; or the end, if that is allowed."""
+        inward, low, high = float(np.sign(fair - end)), min(fair, end), max(fair, end)
+
+        def room(margins: Margins) -> float:
+            return allowed + inward * float(ndtr(-margins[1]) - ndtr(-margins[0]))
+
+        def attained(angle: float) -> float:
+            return room(self.point(angle).attained)
+
+        if attained(end) >= 0.0:
+            return (end,)
+        root = float(brentq(attained, low, high, xtol=1e-13))  # pyright: ignore[reportArgumentType]
+        inside, step = root, 1e-13
+        while attained(inside) < 0.0:
+            inside, step = min(max(inside + inward * step, low), high), 2.0 * step
+        outside, step = root, 1e-13
+        while outside != end and max(attained(outside), room(self.point(outside).bound)) >= 0.0:
+            outside, step = min(max(outside - inward * step, low), high), 2.0 * step
         return outside, inside
-
-    def _outside(self, angle: float, inward: float, allowed: float) -> bool:
-        """Whether the true point at an angle, between those attained and bounded, is certainly not allowed."""
-        point = self.point(angle)
-        return all(inward * _gap(margins) + allowed < 0.0 for margins in (point.attained, point.bound))
 
     def _risk(self, margins: Margins) -> float:
         """The average risk at margins."""
@@ -227,39 +294,62 @@ class RiskFrontier:
     def _bound(self, a: float, b: float) -> float:
         """No classifier with margins between the angles a < b has a lower average risk."""
         (x, y), (u, v) = self.point(a).bound, self.point(b).bound
-        if not (np.isfinite([y, u]).all() and x < u and y > v):
+        if not (np.isfinite([x, y, u, v]).all() and x < u and y > v):
             return self._risk((max(x, u), max(y, v)))
         slope = (y - v) / (u - x)
-        return _least_on_line(self.model.priors, y + slope * x, slope, x, u)
+        return least_on_line(self.model.priors, y + slope * x, slope, x, u)[0]
 
     def _beyond(self, allowed: float) -> float:
-        """No classifier with a class risk above 1/2 has a lower average risk.
+        """No classifier with a class risk above 1/2, and a disparity that is allowed, has a lower average risk.
 
-        Where ``z_- = -t < 0``, ``z_+ <= F(0) + t max_w sd_-(w) / sd_+(w)``, and likewise with the classes exchanged.
+        Where ``z_- = x < 0``, ``z_+ <= F(0) - x max_w sd_-(w) / sd_+(w)``, and likewise with the classes exchanged.
+        Below this line both risks can be lowered together, up to the line or to x = 0, where the frontier bounds them.
         """
-        covs, bounds = self.model.full_covs(), []
-        for own, angle in ((0, 0.0), (1, QUARTER)):
-            priors = self.model.priors if own == 0 else self.model.priors[::-1]
-            least = priors[0] / 2.0 + priors[1] * max(0.5 - allowed, 0.0)
-            radius = self.point(angle).high
-            root = scaled_root(covs[1 - own])
-            if np.isfinite(radius) and root.shape[1] == len(root):
-                steepest = (1.0 + 1e-9) * float(np.linalg.norm(np.linalg.solve(root, scaled_root(covs[own])), 2))
-                least = max(least, _least_on_line(priors, radius, steepest, -np.inf, 0.0))
-            bounds.append(least)
-        return min(bounds)
+        least = np.inf
+        for own, end in ((0, 0.0), (1, QUARTER)):
+            priors = self.model.priors[:: 1 if own == 0 else -1]
+            steepest = self._steepest(own)
+            if steepest is None or end not in self.angles:
+                least = min(least, float(priors[0] / 2.0 + priors[1] * max(0.5 - allowed, 0.0)))
+                continue
+            line = self.point(end).bound[1 - own], steepest[0]
+            low = lowest(*line, allowed)
+            if low is not None:
+                least = min(least, least_on_line(priors, *line, low, 0.0)[0])
+        return least
 
+    def _steepest(self, own: int) -> tuple[float, np.ndarray] | None:
+        """``max_w sd_own(w) / sd_other(w)`` and its w; None where it is infinite."""
+        covs = self.model.full_covs()
+        root = scaled_root(covs[1 - own])
+        if root.shape[1] < len(root):
+            return None
+        left, ratios, _ = np.linalg.svd(np.linalg.solve(root, scaled_root(covs[own])), full_matrices=False)
+        return float(ratios[0]) * (1.0 + 1e-9), np.linalg.solve(root.T, left[:, 0])
 
-def _least_on_line(priors: np.ndarray, height: float, slope: float, low: float, high: float) -> float:
-    """The least of ``pi_0 Phi(-x) + pi_1 Phi(-(height - slope x))`` over ``low <= x <= high``, slope >= 0.
+    def _rivals(self, allowed: float) -> Iterator[LinearClassifier]:
+        """Classifiers with a class risk above 1/2: the best thresholds of some directions, quick ones first."""
+        steepest = [found[1] for own in (0, 1) if (found := self._steepest(own)) is not None]
+        for w in (*(self.point(end).classifier.w for end in (self.angles[0], self.angles[2])), *steepest):
+            yield from self._given_up(w, allowed)
+        for _, classifier in local.average_risk(self.model, self.threat).info["minima"]:
+            yield from self._given_up(classifier.w, allowed)
 
-    Where the derivative vanishes, ``(slope^2 - 1) x^2 - 2 height slope x + height^2 = 2 log(slope pi_1 / pi_0)``.
-    """
-    at = [low, high]
-    if slope > 0.0:
-        constant = height**2 - 2.0 * np.log(slope * priors[1] / priors[0])
-        roots = np.roots([slope**2 - 1.0, -2.0 * height * slope, constant])
-        at += [float(x) for x in roots[np.isreal(roots)].real if low < x < high]
-    return min(
-        float(priors[0] * ndtr(-x) + priors[1] * (ndtr(slope * x - height) if np.isfinite(x) else 0.0)) for x in at
-    )
+    def _given_up(self, w: np.ndarray, allowed: float) -> Iterator[LinearClassifier]:
+        """Direction w or -w with the best threshold of those with a risk above 1/2 of one class, then of the other."""
+        delta, sds = self.model.means[1] - self.model.means[0], self.model.sds(w)
+        w = w if w @ delta >= 0.0 else -w
+        gain = float(w @ delta - self.threat.radii(2).sum() * self.threat.dual_norm(w))
+        for own in (0, 1):
+            if gain <= 0.0 or sds[1 - own] == 0.0:
+                continue
+            line = gain / sds[1 - own], sds[own] / sds[1 - own]
+            low = lowest(*line, allowed)
+            if low is None:
+                continue
+            x = least_on_line(self.model.priors[:: 1 if own == 0 else -1], *line, low, 0.0)[1]
+            if np.isfinite(x):
+                share = float(x * sds[own] / gain)
+                yield self._classifier(w, share if own == 0 else 1.0 - share)
+            else:
+                yield LinearClassifier(np.zeros(self.model.dim), np.array(1.0 if own == 0 else -1.0))

@@ -43,7 +43,8 @@ class Run:
             raise ValueError(f"teacher must be a model for method {config.method!r}, got None; train one first")
         for name in ("validation", "validation_steps"):
             if self.method.on_validation and not getattr(config, name):
-                raise ValueError(f"{name} must be > 0 for method {config.method!r}, whose rule reads it, got 0; set it")
+                what = f"{name} must be > 0 for method {config.method!r}, whose rule reads attacked validation images"
+                raise ValueError(f"{what}, got 0; raise it")
         self.train, self.validation = split(config, data, device)
         self.batches = Batches(self.train, config.batch_size, config.seed, config.augment and data.name != "digits")
         layout = torch.channels_last if config.channels_last else torch.contiguous_format

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -105,8 +105,8 @@ class ClassState:
 
     @property
     def mean_kl(self) -> Tensor:
-        """[C] mean ``KL(p(x) || p(x'))``, each class by the count of its attacked samples."""
-        return self.kl / self.robust_n
+        """[C] mean ``KL(p(x) || p(x'))``, each class by its own count; NaN for a class without both kinds of logits."""
+        return self.kl / torch.where(self.clean_n > 0, self.robust_n, 0.0)
 
     @property
     def mean_softmax(self) -> Tensor:
@@ -169,8 +169,8 @@ class ClassWeights:
         return len(self.loss)
 
     def is_neutral(self) -> bool:
-        """Whether nothing is steered. Reads the device."""
-        neutral = ClassWeights.neutral(self.n_classes)
+        """Whether nothing is steered, whatever has been added up. Reads the device."""
+        neutral = replace(ClassWeights.neutral(self.n_classes), cost=self.cost.cpu())
         return all(torch.equal(v.cpu(), getattr(neutral, name)) for name, v in self.state_dict().items())
 
     def to(self, device: torch.device | str) -> ClassWeights:

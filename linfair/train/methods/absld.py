@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from linfair._check import as_array, as_positive
 from linfair.train.methods.method import float32
+from linfair.train.methods.options import nonnegative, positive
 from linfair.train.methods.rslad import RSLAD
 from linfair.train.state import ClassState, ClassWeights
 
@@ -39,14 +39,12 @@ class ABSLD(RSLAD):
     name: ClassVar[str] = "absld"
     parent: ClassVar[str] = "rslad"
     RELEASE: ClassVar[dict[str, Any]] = RSLAD.RELEASE | {"rate": 0.1, "low": 0.5, "high": 5.0}
-    rate: float = 0.1
-    low: float = 0.5
+    rate: float = nonnegative(0.1)
+    low: float = positive(0.5)
     high: float = 5.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field in ("rate", "low"):
-            as_positive(field, as_array(field, getattr(self, field), shape=()), strict=field == "low")
         if not self.low <= 1.0 <= self.high:
             raise ValueError(f"low and high must enclose 1, got {self.low} and {self.high}; temperatures start at 1")
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from linfair._check import as_array, as_positive, as_share
 from linfair.train.context import Context, Losses
 from linfair.train.methods.method import Method, cross_entropy, given, kl
+from linfair.train.methods.options import positive, share
 from linfair.train.state import ClassWeights
 
 
@@ -35,13 +35,8 @@ class ARD(Method):
     parent: ClassVar[str] = "pgd_at"
     needs_teacher: ClassVar[bool] = True
     RELEASE: ClassVar[dict[str, Any]] = {"alpha": 1.0, "temperature": 30.0}
-    alpha: float = 1.0
-    temperature: float = 30.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_share("alpha", self.alpha)
-        as_positive("temperature", as_array("temperature", self.temperature, shape=()))
+    alpha: float = share(1.0)
+    temperature: float = positive(30.0)
 
     def loss(self, x: Tensor, x_adv: Tensor | None, y: Tensor, weights: ClassWeights, ctx: Context) -> Losses:
         total, attacked, natural = x.new_zeros(()), None, None

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from linfair._check import as_array, as_positive, as_share
 from linfair.train.methods.method import Method, float32, warmup_epochs
+from linfair.train.methods.options import nonnegative, share
 from linfair.train.methods.pgd_at import PGDAT
 from linfair.train.methods.trades import TRADES
 from linfair.train.state import ClassState, ClassWeights
@@ -32,13 +32,8 @@ class _CFA(Method):
     """
 
     RELEASE: ClassVar[dict[str, Any]] = {"base": 0.5, "warmup": 10 / 200}
-    base: float = 0.5
-    warmup: float = 0.05
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_positive("base", as_array("base", self.base, shape=()), strict=False)
-        as_share("warmup", self.warmup)
+    base: float = nonnegative(0.5)
+    warmup: float = share(0.05)
 
     def rule(self, state: ClassState, weights: ClassWeights, epoch: int, epochs: int) -> ClassWeights:
         if epoch + 1 < warmup_epochs(self.warmup, epochs):
@@ -72,12 +67,8 @@ class CFATRADES(_CFA, TRADES):
     name: ClassVar[str] = "cfa_trades"
     parent: ClassVar[str] = "trades"
     RELEASE: ClassVar[dict[str, Any]] = TRADES.RELEASE | _CFA.RELEASE | {"base": 0.3, "base_kl": 0.5}
-    base: float = 0.3
-    base_kl: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_positive("base_kl", as_array("base_kl", self.base_kl, shape=()), strict=False)
+    base: float = nonnegative(0.3)
+    base_kl: float = nonnegative(0.5)
 
     def steered(self, accuracy: Tensor) -> dict[str, Tensor]:
         loss, kl = kl_balance(self.base_kl + accuracy, self.beta)

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from linfair._check import as_array, as_positive, as_share
 from linfair.train.methods.method import Method, float32, warmup_epochs
+from linfair.train.methods.options import choice, nonnegative, share
 from linfair.train.methods.pgd_at import PGDAT
 from linfair.train.methods.trades import TRADES
 from linfair.train.state import ClassState, ClassWeights
@@ -42,16 +42,9 @@ class _DAFA(Method):
     """
 
     RELEASE: ClassVar[dict[str, Any]] = {"strength": 1.0, "warmup": 70 / 110, "apply": "both"}
-    strength: float = 1.0
-    warmup: float = 0.64
-    apply: str = "both"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_positive("strength", as_array("strength", self.strength, shape=()), strict=False)
-        as_share("warmup", self.warmup)
-        if self.apply not in APPLY:
-            raise ValueError(f"apply must be one of {', '.join(APPLY)}, got {self.apply!r}; pick one of them")
+    strength: float = nonnegative(1.0)
+    warmup: float = share(0.64)
+    apply: str = choice("both", APPLY)
 
     def shared_epochs(self, epochs: int) -> int:
         return warmup_epochs(self.warmup, epochs)

@@ -14,9 +14,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from linfair._check import as_array, as_count, as_positive, as_share
+from linfair._check import as_share
 from linfair.train.context import Context
 from linfair.train.methods.method import Method, float32, warmup_epochs
+from linfair.train.methods.options import count, positive, share
 from linfair.train.methods.pgd_at import PGDAT
 from linfair.train.methods.standard import Standard
 from linfair.train.mixup import beta, mix_mean, mix_pairs
@@ -33,13 +34,13 @@ def _there(values: tuple[float, ...], device: torch.device) -> Tensor:
 class _FixedLambda(Method):
     """Args: lam: of every class; lam_by_class: (lam_0, ..., lam_{C-1}) in its place, () for none."""
 
-    lam: float = 0.5
+    lam: float = share(0.5)
     lam_by_class: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for lam in (self.lam, *self.lam_by_class):
-            as_share("lam", lam)
+        for lam in self.lam_by_class:
+            as_share("lam_by_class", lam)
 
     def transform(self, x: Tensor, y: Tensor, weights: ClassWeights, ctx: Context) -> Tensor:
         lam: Tensor | float = self.lam
@@ -57,11 +58,7 @@ class _FixedLambda(Method):
 class _BetaLambda(Method):
     """Args: a: ``lam ~ Beta(a, a)``, drawn for every image."""
 
-    a: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_positive("a", as_array("a", self.a, shape=()))
+    a: float = positive(1.0)
 
     def transform(self, x: Tensor, y: Tensor, weights: ClassWeights, ctx: Context) -> Tensor:
         lam = beta(self.a, len(y), ctx.generator, x.device)
@@ -72,11 +69,7 @@ class _BetaLambda(Method):
 class _UniformMix(Method):
     """Args: m: images in a mean with equal weights 1/m, as in the theory's m-way mix."""
 
-    m: int = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_count("m", self.m)
+    m: int = count(4)
 
     def transform(self, x: Tensor, y: Tensor, weights: ClassWeights, ctx: Context) -> Tensor:
         return mix_mean(x, y, self.m, classes=weights.mix, generator=ctx.generator)
@@ -143,11 +136,7 @@ class DomainMixupEasy(DomainMixupRobust):
 
     name: ClassVar[str] = "domain_mixup_easy"
     parent: ClassVar[str] = "domain_mixup_robust"
-    warmup: float = 0.25
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_share("warmup", self.warmup)
+    warmup: float = share(0.25)
 
     def shared_epochs(self, epochs: int) -> int:
         return warmup_epochs(self.warmup, epochs)

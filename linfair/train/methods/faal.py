@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from linfair._check import as_array, as_positive, as_share
 from linfair.train.context import Context, Losses
 from linfair.train.methods.method import cross_entropy, given
+from linfair.train.methods.options import nonnegative, share
 from linfair.train.methods.pgd_at import PGDAT
 from linfair.train.state import ClassWeights
 
@@ -58,14 +58,9 @@ class FAAL(PGDAT):
     name: ClassVar[str] = "faal"
     parent: ClassVar[str] = "pgd_at"
     RELEASE: ClassVar[dict[str, Any]] = {"radius": 0.5, "release": True}
-    radius: float = 0.5
-    warmup: float = 0.8
+    radius: float = nonnegative(0.5)
+    warmup: float = share(0.8)
     release: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_positive("radius", as_array("radius", self.radius, shape=()), strict=False)
-        as_share("warmup", self.warmup)
 
     def shared_epochs(self, epochs: int) -> int:
         return epochs if self.radius == 0.0 else min(round(self.warmup * epochs), epochs - 1)

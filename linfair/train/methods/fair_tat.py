@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from linfair._check import as_array, as_positive
 from linfair.train.context import Context
 from linfair.train.methods.method import float32
+from linfair.train.methods.options import choice, nonnegative
 from linfair.train.methods.pgd_at import PGDAT
 from linfair.train.state import ClassState, ClassWeights
 
@@ -45,16 +45,9 @@ class FairTAT(PGDAT):
     name: ClassVar[str] = "fair_tat"
     parent: ClassVar[str] = "pgd_at"
     RELEASE: ClassVar[dict[str, Any]] = {"base": 0.5, "sharpness": 2.0, "inner": "targeted"}
-    base: float = 0.5
-    sharpness: float = 2.0
-    inner: str = "targeted"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for field in ("base", "sharpness"):
-            as_positive(field, as_array(field, getattr(self, field), shape=()), strict=False)
-        if self.inner not in INNER:
-            raise ValueError(f"inner must be one of {', '.join(INNER)}, got {self.inner!r}; pick one of them")
+    base: float = nonnegative(0.5)
+    sharpness: float = nonnegative(2.0)
+    inner: str = choice("targeted", INNER)
 
     def attack(self, x: Tensor, y: Tensor, weights: ClassWeights, ctx: Context) -> Tensor:
         if self.inner == "untargeted":

@@ -18,6 +18,8 @@ from linfair.train.state import ClassState, ClassWeights
 class Method:
     """The base of all methods. Fields are hyper-parameters with our defaults; a method holds no state of its own.
 
+    A default such as ``share(0.5)`` gives a field its range: :mod:`linfair.train.methods.options`.
+
     A subclass overrides what differs from its parent, and reads :class:`ClassWeights` wherever something may differ
     from class to class. So a method that only steers is its parent and a rule, and neutral weights give the parent.
     """
@@ -27,17 +29,23 @@ class Method:
     """The method it was made from, "" for none."""
     needs_teacher: ClassVar[bool] = False
     on_validation: ClassVar[bool] = False
-    """Whether its rule reads the sums of the validation images, under the attack there, not of the training images."""
+    """Whether its rule reads the sums of the validation images, under the attack there, not of the training images.
+
+    These are not in a checkpoint, so such a method takes no epochs over from its parent.
+    """
     RELEASE: ClassVar[Mapping[str, Any]] = {}
     """The values of the authors' release for the fields, where there is one."""
 
     def __post_init__(self) -> None:
-        """Checks the fields; a subclass with fields adds their ranges."""
-        for field in fields(self):
-            value, kind = getattr(self, field.name), type(field.default)
+        """Checks types and ranges of the fields."""
+        for option in fields(self):
+            value, kind = getattr(self, option.name), type(option.default)
             allowed = (int, float) if kind is float else kind
             if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
-                raise TypeError(f"{field.name} must be of type {kind.__name__}, got {value!r}; pass {field.default!r}")
+                raise TypeError(
+                    f"{option.name} must be of type {kind.__name__}, got {value!r}; pass {option.default!r}"
+                )
+            option.metadata.get("check", lambda name, value: None)(option.name, value)
 
     def transform(self, x: Tensor, y: Tensor, weights: ClassWeights, ctx: Context) -> Tensor:
         """The batch to train on, [N, ...] like x; labels stay."""

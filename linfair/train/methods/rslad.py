@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from linfair._check import as_share
 from linfair.train.context import Context, Losses
 from linfair.train.methods.ard import teacher_logits
 from linfair.train.methods.method import Method, given, kl
+from linfair.train.methods.options import share
 from linfair.train.state import ClassWeights
 
 
@@ -26,11 +26,7 @@ class RSLAD(Method):
     parent: ClassVar[str] = "ard"
     needs_teacher: ClassVar[bool] = True
     RELEASE: ClassVar[dict[str, Any]] = {"adversarial": 5 / 6}
-    adversarial: float = 5 / 6
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_share("adversarial", self.adversarial)
+    adversarial: float = share(5 / 6)
 
     def attack(self, x: Tensor, y: Tensor, weights: ClassWeights, ctx: Context) -> Tensor:
         labels = (teacher_logits(x, ctx) / weights.temperature_adv[y, None]).softmax(1)

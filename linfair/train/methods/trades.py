@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from linfair._check import as_array, as_positive
 from linfair.attacks import lent
 from linfair.train.context import Context, Losses
 from linfair.train.methods.method import Method, cross_entropy, given, kl
+from linfair.train.methods.options import nonnegative
 from linfair.train.state import ClassWeights
 
 
@@ -26,11 +26,7 @@ class TRADES(Method):
     name: ClassVar[str] = "trades"
     parent: ClassVar[str] = "pgd_at"
     RELEASE: ClassVar[dict[str, Any]] = {"beta": 6.0}
-    beta: float = 6.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_positive("beta", as_array("beta", self.beta, shape=()), strict=False)
+    beta: float = nonnegative(6.0)
 
     def attack(self, x: Tensor, y: Tensor, weights: ClassWeights, ctx: Context) -> Tensor:
         with torch.no_grad(), lent(ctx.attack_model, ctx.attack_bn):

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from linfair._check import as_array, as_positive
 from linfair.train.methods.method import float32
+from linfair.train.methods.options import nonnegative
 from linfair.train.methods.trades import TRADES
 from linfair.train.state import ClassState, ClassWeights
 
@@ -41,11 +41,7 @@ class WAT(TRADES):
     parent: ClassVar[str] = "trades"
     on_validation: ClassVar[bool] = True
     RELEASE: ClassVar[dict[str, Any]] = TRADES.RELEASE | {"rate": 0.1}
-    rate: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_positive("rate", as_array("rate", self.rate, shape=()), strict=False)
+    rate: float = nonnegative(0.1)
 
     def rule(self, state: ClassState, weights: ClassWeights, epoch: int, epochs: int) -> ClassWeights:
         attacked = torch.where(state.robust_n > 0, state.mean_kl, 0.0)  # at radius 0 nothing is
