@@ -123,7 +123,7 @@ class RiskFrontier:
 
     def _certain(self, k: int, end: float, angle: float) -> float:
         """An angle towards an end at which class k has a margin of 40 sds or more."""
-        while self._solve(angle).attained[k] < CERTAIN:
+        while angle != end and self._solve(angle).attained[k] < CERTAIN:
             angle = (angle + end) / 2.0
         return angle
 
