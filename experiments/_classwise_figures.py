@@ -121,6 +121,32 @@ def worst_average(rows: Sequence[Row]) -> Any:
     return figure
 
 
+CORNERS = {
+    (1, 1): ("left", "bottom"),
+    (1, -1): ("left", "top"),
+    (-1, 1): ("right", "bottom"),
+    (-1, -1): ("right", "top"),
+}
+"""Where a name may stand beside its point, and how it is aligned there."""
+
+
+def label(ax: Any, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
+    """Names beside their points, each at the first corner where it meets no point and no name, else at the emptiest."""
+    points = np.stack([x / (np.ptp(x) or 1.0), y / (np.ptp(y) or 1.0)], 1)  # all may be equal
+    placed: list[np.ndarray] = []
+    for i, name in enumerate(names):
+        offsets = np.array(list(CORNERS)) * [0.02 + 0.01 * len(name), 0.05]
+        others = np.array([*np.delete(points, i, 0), *placed])
+        room = np.abs((points[i] + offsets)[:, None] - others) / [0.02 + 0.02 * len(name), 0.07]
+        empty = room.max(2).min(1)  # below 1: a box of the size of the name holds another centre
+        k = int(np.argmax(empty >= 1.0)) if (empty >= 1.0).any() else int(empty.argmax())
+        placed.append(points[i] + offsets[k])
+        (right, up), (ha, va) = list(CORNERS.items())[k]
+        ax.annotate(
+            name, (x[i], y[i]), textcoords="offset points", xytext=(3 * right, 2 * up), ha=ha, va=va, fontsize=6.5
+        )
+
+
 def distance(rows: Sequence[Row]) -> Any:
     """Accuracy of a class under PGD-20 against its similarity to the others: mean softmax on clean test images."""
     row = base_row(rows)
@@ -132,12 +158,7 @@ def distance(rows: Sequence[Row]) -> Any:
     ):
         x = by_class(row, key)
         ax.plot(x, y, "o", color=color(row["method"]))
-        wide, tall = np.ptp(x) or 1.0, np.ptp(y) or 1.0  # all may be equal
-        for name, a, b in zip(names_of(row), x, y, strict=True):
-            right, above = (x - a) / wide, (y - b) / tall
-            near = (right > -0.05) & (right < 0.15) & (above >= 0) & (above < 0.12)  # and itself
-            place = {"xytext": (3, -2), "va": "top"} if near.sum() > 1 else {"xytext": (3, 3)}
-            ax.annotate(short(name), (a, b), textcoords="offset points", fontsize=6.5, **place)
+        label(ax, x, y, [short(name) for name in names_of(row)])
         ax.set(xlabel=text, title=f"{title(row['method'])}, rank correlation {spearman(x, y):.2f}")
         ax.margins(0.12)
     axes[0].set_ylabel("PGD-20 accuracy (%)")
