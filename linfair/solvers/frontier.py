@@ -14,7 +14,7 @@ average risk is at an end or a root of a quadratic: a lower bound for a branch a
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -27,10 +27,11 @@ from linfair._check import as_array, as_positive
 from linfair.gaussian import ClassGaussians
 from linfair.linear import ClassRisks, LinearClassifier
 from linfair.norms import Threat
-from linfair.solvers import fast, local
-from linfair.solvers._line import least_on_line, lowest
+from linfair.solvers import fast
+from linfair.solvers._beyond import beyond, rivals_beyond, with_share
+from linfair.solvers._line import least_on_line
 from linfair.solvers._pair import CERTAIN, bridged, pair_of, unseparable, zero_risk, zero_risk_direction
-from linfair.solvers._rank import scale_of, scaled_root
+from linfair.solvers._rank import scale_of
 from linfair.solvers.solution import Solution, Status
 
 METHOD = "branch and bound on the frontier"
@@ -41,8 +42,6 @@ FAR = 1e3
 """A margin in sds that stands for any larger one."""
 ROUNDING = 1e-10
 """What a disparity may exceed its bound by."""
-SHARE = 1e-10
-"""Of the distance between the classes, in front of the boundary and behind it at least."""
 SOFT = (1e-5, 1e-3)
 """Ratios of sds that stand for 0 where a class must not be told from the other without any risk."""
 
@@ -97,7 +96,9 @@ class RiskFrontier:
         self._angles: tuple[float, float, float] | None = None
         if self._stuck or self._free is not None:
             return
-        x, y = (self._solve(end).bound[k] for k, end in ((0, QUARTER), (1, 0.0)))
+        ends = {end: self._solve(end) for end in (0.0, QUARTER)}
+        x, y = ends[QUARTER].bound[0], ends[0.0].bound[1]
+        self._points = {end: ends[end] for end, z in ((0.0, y), (QUARTER, x)) if z < FAR}
         self._unit = (x if x < FAR else CERTAIN, y if y < FAR else CERTAIN)
         fair = float(np.arctan2(self._unit[1], self._unit[0]))
         self._angles = (0.0, fair, QUARTER)
@@ -150,17 +151,9 @@ class RiskFrontier:
         w, low, high = found.classifier.w, found.info["kappa_low"], found.info["kappa_high"]
         minus, plus = ray * self.model.sds(w)
         share = minus / (minus + plus) if minus + plus > 0.0 else 0.5
-        classifier = self._classifier(w, float(share))
+        classifier = with_share(self.model, self.threat, w, float(share))
         risks = classifier.class_risks(self.model, self.threat)
         return FrontierPoint(angle, classifier, risks, _times(low, ray), _times(high, ray))
-
-    def _classifier(self, w: np.ndarray, share: float) -> LinearClassifier:
-        """Direction w; in front of the threshold, class "-" has a share of the distance ``w.Delta - ebar ||w||_*``."""
-        w = w / np.linalg.norm(w)
-        minus, plus = np.array([-1.0, 1.0]) * (self.model.means @ w) - self.threat.radii(2) * self.threat.dual_norm(w)
-        if 0.0 <= share <= 1.0:
-            share = min(max(share, SHARE), 1.0 - SHARE)  # a class without spread must not lie on the boundary
-        return LinearClassifier(w, np.array(minus - share * (minus + plus)))
 
     def average_risk(self, max_disparity: float = 1.0, *, tol: float = 1e-8) -> Solution:
         """The least average robust 0-1 risk of a linear classifier with ``|R_+ - R_-| <= max_disparity``, certified.
@@ -195,9 +188,11 @@ class RiskFrontier:
         if self._free is not None:
             return zero_risk(self.model, self.threat, self._free, METHOD)
         best, bound = self._search(allowed, tol)
-        bound = min(bound, self._beyond(allowed))
+        ends = tuple(self.point(end).bound[k] if end in self.angles else np.inf for k, end in ((1, 0.0), (0, QUARTER)))
+        bound = min(bound, beyond(self.model, ends, allowed))
         found = self._solution(best.classifier, bound, best.angle, allowed, tol)
-        rivals = self._rivals(allowed)
+        ends = [self.point(end).classifier.w for end in (self.angles[0], self.angles[2])]
+        rivals = rivals_beyond(self.model, self.threat, ends, allowed)
         while found.status == Status.INACCURATE and (rival := next(rivals, None)) is not None:
             other = self._solution(rival, bound, None, allowed, tol)
             if abs(other.risks.disparity) <= allowed + ROUNDING and other.objective < found.objective:
@@ -224,7 +219,7 @@ class RiskFrontier:
         """The best point of the frontier whose disparity is allowed, and a lower bound of all."""
         first, fair, last = self.angles
         if allowed == 0.0 or first == last:  # one point is all, or all risks there are 0
-            return self._best([fair], allowed), self._risk(self.point(fair).bound)
+            return self._best(self._softened([fair]), allowed), self._risk(self.point(fair).bound)
         left, right = self._edge(first, fair, allowed), self._edge(last, fair, allowed)
         bounds = [np.inf]
         for end, edge, k in ((first, left, 1), (last, right, 0)):
@@ -232,28 +227,30 @@ class RiskFrontier:
                 bounds.append(float(self.model.priors[1 - k] * ndtr(-self.point(end).bound[1 - k])))
         cells = [(self._bound(a, b), a, b) for a, b in pairwise(sorted({*left, fair, *right}))]
         heapq.heapify(cells)
-        inside = (left[-1], fair, right[-1])
-        best = self._best(inside, allowed)
+        soft = self._softened([left[-1], fair, right[-1]])
+        best = self._best(soft, allowed)
         while cells[0][0] < best.risks.average(self.model.priors) * (1.0 - tol) and len(cells) < CELLS:
             _, a, b = cells[0]
             middle = (a + b) / 2.0
             if middle in (a, b):
                 break
             self.point(middle)
-            best = self._best(inside, allowed)
+            best = self._best(soft, allowed)
             heapq.heapreplace(cells, (self._bound(a, middle), a, middle))
             heapq.heappush(cells, (self._bound(middle, b), middle, b))
         return best, min(cells[0][0], *bounds)
 
-    def _best(self, inside: Iterable[float], allowed: float) -> FrontierPoint:
-        """The best of all points whose disparity is allowed, and of what comes near those that are to have it."""
-        points = list(self._points.values())
-        points += [self._softened(self.point(angle), soft) for angle in inside for soft in SOFT]
+    def _best(self, soft: Sequence[FrontierPoint], allowed: float) -> FrontierPoint:
+        """The best point whose disparity is allowed, of those known and of ``soft``, beside the best."""
+        points = [*self._points.values(), *soft]
         fair = [p for p in points if abs(p.disparity) <= allowed + ROUNDING]
         return min(fair or points, key=lambda p: p.risks.average(self.model.priors) if fair else abs(p.disparity))
 
-    def _softened(self, point: FrontierPoint, soft: float) -> FrontierPoint:
-        """The point itself; where a class does not vary along w, so that its risk can only be 0 or 1, one beside it."""
+    def _softened(self, angles: Iterable[float]) -> list[FrontierPoint]:
+        """The points there; where a class does not vary along w, so that its risk can only be 0 or 1, some beside."""
+        return [self._beside(self.point(angle), soft) for angle in angles for soft in SOFT]
+
+    def _beside(self, point: FrontierPoint, soft: float) -> FrontierPoint:
         w, covs = point.classifier.w, self.model.full_covs()
         sds = self.model.sds(w)
         for own in (0, 1):
@@ -262,7 +259,7 @@ class RiskFrontier:
                 along = np.linalg.eigh(covs[own] / np.outer(scale, scale))[1][:, -1] / scale
                 w = w + along * (soft * sds[1 - own] / self.model.sds(along)[own])
         minus, plus = point.attained * self.model.sds(w)
-        classifier = self._classifier(w, float(minus / (minus + plus)))
+        classifier = with_share(self.model, self.threat, w, float(minus / (minus + plus)))
         return replace(point, classifier=classifier, risks=classifier.class_risks(self.model, self.threat))
 
     def _edge(self, end: float, fair: float, allowed: float) -> tuple[float, ...]:
@@ -279,13 +276,17 @@ class RiskFrontier:
         if attained(end) >= 0.0:
             return (end,)
         root = float(brentq(attained, low, high, xtol=1e-13))  # pyright: ignore[reportArgumentType]
-        inside, step = root, 1e-13
-        while attained(inside) < 0.0:
-            inside, step = min(max(inside + inward * step, low), high), 2.0 * step
-        outside, step = root, 1e-13
-        while outside != end and max(attained(outside), room(self.point(outside).bound)) >= 0.0:
-            outside, step = min(max(outside - inward * step, low), high), 2.0 * step
-        return outside, inside
+
+        def march(angle: float, way: float, arrived: Callable[[float], bool]) -> float:
+            step = 1e-13
+            while not arrived(angle):
+                angle, step = min(max(angle + way * step, low), high), 2.0 * step
+            return angle
+
+        def behind(angle: float) -> bool:
+            return angle == end or max(attained(angle), room(self.point(angle).bound)) < 0.0
+
+        return march(root, -inward, behind), march(root, inward, lambda angle: attained(angle) >= 0.0)
 
     def _risk(self, margins: Margins) -> float:
         """The average risk at margins."""
@@ -298,58 +299,3 @@ class RiskFrontier:
             return self._risk((max(x, u), max(y, v)))
         slope = (y - v) / (u - x)
         return least_on_line(self.model.priors, y + slope * x, slope, x, u)[0]
-
-    def _beyond(self, allowed: float) -> float:
-        """No classifier with a class risk above 1/2, and a disparity that is allowed, has a lower average risk.
-
-        Where ``z_- = x < 0``, ``z_+ <= F(0) - x max_w sd_-(w) / sd_+(w)``, and likewise with the classes exchanged.
-        Below this line both risks can be lowered together, up to the line or to x = 0, where the frontier bounds them.
-        """
-        least = np.inf
-        for own, end in ((0, 0.0), (1, QUARTER)):
-            priors = self.model.priors[:: 1 if own == 0 else -1]
-            steepest = self._steepest(own)
-            if steepest is None or end not in self.angles:
-                least = min(least, float(priors[0] / 2.0 + priors[1] * max(0.5 - allowed, 0.0)))
-                continue
-            line = self.point(end).bound[1 - own], steepest[0]
-            low = lowest(*line, allowed)
-            if low is not None:
-                least = min(least, least_on_line(priors, *line, low, 0.0)[0])
-        return least
-
-    def _steepest(self, own: int) -> tuple[float, np.ndarray] | None:
-        """``max_w sd_own(w) / sd_other(w)`` and its w; None where it is infinite."""
-        covs = self.model.full_covs()
-        root = scaled_root(covs[1 - own])
-        if root.shape[1] < len(root):
-            return None
-        left, ratios, _ = np.linalg.svd(np.linalg.solve(root, scaled_root(covs[own])), full_matrices=False)
-        return float(ratios[0]) * (1.0 + 1e-9), np.linalg.solve(root.T, left[:, 0])
-
-    def _rivals(self, allowed: float) -> Iterator[LinearClassifier]:
-        """Classifiers with a class risk above 1/2: the best thresholds of some directions, quick ones first."""
-        steepest = [found[1] for own in (0, 1) if (found := self._steepest(own)) is not None]
-        for w in (*(self.point(end).classifier.w for end in (self.angles[0], self.angles[2])), *steepest):
-            yield from self._given_up(w, allowed)
-        for _, classifier in local.average_risk(self.model, self.threat).info["minima"]:
-            yield from self._given_up(classifier.w, allowed)
-
-    def _given_up(self, w: np.ndarray, allowed: float) -> Iterator[LinearClassifier]:
-        """Direction w or -w with the best threshold of those with a risk above 1/2 of one class, then of the other."""
-        delta, sds = self.model.means[1] - self.model.means[0], self.model.sds(w)
-        w = w if w @ delta >= 0.0 else -w
-        gain = float(w @ delta - self.threat.radii(2).sum() * self.threat.dual_norm(w))
-        for own in (0, 1):
-            if gain <= 0.0 or sds[1 - own] == 0.0:
-                continue
-            line = gain / sds[1 - own], sds[own] / sds[1 - own]
-            low = lowest(*line, allowed)
-            if low is None:
-                continue
-            x = least_on_line(self.model.priors[:: 1 if own == 0 else -1], *line, low, 0.0)[1]
-            if np.isfinite(x):
-                share = float(x * sds[own] / gain)
-                yield self._classifier(w, share if own == 0 else 1.0 - share)
-            else:
-                yield LinearClassifier(np.zeros(self.model.dim), np.array(1.0 if own == 0 else -1.0))
