@@ -69,30 +69,34 @@ def plot(rows: list[Row], label: str) -> dict[str, Any]:
 
 
 def bars(rows: Sequence[Row]) -> Any:
-    """A panel a method: its class accuracies under PGD-20 beside those of PGD-AT, hardest class of PGD-AT first."""
+    """A panel a method: its class accuracies beside those of PGD-AT, hardest class of PGD-AT first.
+
+    Under PGD-20; methods that train without attacks, of which it leaves nothing, stand below on clean images.
+    """
     base = base_row(rows)
     others = [row for row in rows if row is not base] or [base]
-    ncols = min(3, len(others))
-    nrows = -(-len(others) // ncols)
+    parts = [("PGD-20", "pgd20", [row for row in others if row["method"] not in NATURAL])]
+    parts += [("clean", "clean", [row for row in others if row["method"] in NATURAL])]
+    ncols = min(4, max(len(part) for *_, part in parts))
+    lines = [(name, key, part[k : k + ncols]) for name, key, part in parts for k in range(0, len(part), ncols)]
     order = np.argsort(by_class(base, "pgd20"), kind="stable")
     names = [short(names_of(base)[k]) for k in order]
-    figure, axes = plotting.subplots(
-        nrows, ncols, width=plotting.TEXT_WIDTH, height=0.6 + 1.2 * nrows, sharex=True, sharey=True, squeeze=False
-    )
+    size = {"width": plotting.TEXT_WIDTH, "height": 0.6 + 1.2 * len(lines)}
+    figure, axes = plotting.subplots(len(lines), ncols, **size, sharex=True, sharey="row", squeeze=False)
     x = np.arange(len(order))
-    for ax, row in zip(axes.flat, others, strict=False):
-        ax.bar(x - 0.2, by_class(base, "pgd20")[order], 0.4, color=LIGHT, linewidth=0)
-        ax.bar(x + 0.2, by_class(row, "pgd20")[order], 0.4, color=color(row["method"]), linewidth=0)
-        pair = f"worst {100 * base['pgd20_worst']:.1f} → {100 * row['pgd20_worst']:.1f}"
-        ax.set_title(f"{title(row['method'])}\n{pair}", fontsize=7)
-        ax.set_xticks(x, names, rotation=90)
-    for ax in axes.flat[len(others) :]:
-        ax.set_visible(False)
-    for k in range(ncols):  # the lowest panel of a column has the class names, also where the grid is not full
-        lowest = [ax for ax in axes[:, k] if ax.get_visible()][-1]
+    for line, (name, key, part) in zip(axes, lines, strict=True):
+        for ax, row in zip(line, part, strict=False):
+            ax.bar(x - 0.2, by_class(base, key)[order], 0.4, color=LIGHT, linewidth=0)
+            ax.bar(x + 0.2, by_class(row, key)[order], 0.4, color=color(row["method"]), linewidth=0)
+            pair = f"worst {100 * base[f'{key}_worst']:.1f} → {100 * row[f'{key}_worst']:.1f}"
+            ax.set_title(f"{title(row['method'])}\n{pair}", fontsize=7)
+            ax.set_xticks(x, names, rotation=90)
+        for ax in line[len(part) :]:
+            ax.set_visible(False)
+        line[0].set_ylabel(f"{name} accuracy (%)", fontsize=6.5)
+    for column in axes.T:  # the lowest panel of a column has the class names, also where the grid is not full
+        lowest = [ax for ax in column if ax.get_visible()][-1]
         lowest.tick_params(labelbottom=True)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("PGD-20 accuracy (%)", fontsize=6.5)
     entries = {title(base["method"]): {"color": LIGHT, "lw": 5}}
     figure.legend(handles=handles(entries), loc="outside upper left")
     return figure

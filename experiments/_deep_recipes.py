@@ -40,7 +40,7 @@ SMALL_CNN = Recipe(
         matrices=2000,
     ),
 )
-"""CIFAR-10 on a few cores. A schedule of 12 epochs has 2,200 steps: an average over 1,000 would lag behind it."""
+"""CIFAR-10 on a few cores. A schedule of 12 epochs has 2,200 steps: an average over more than 100 lags behind it."""
 
 RESNET18 = Recipe(
     Training(model="resnet18", epochs=30, batch_size=256, lr=0.4, ema=0.999, step="2/255", steps=10),

@@ -62,7 +62,7 @@ def risks(ax: Any, rows: Sequence[Row]) -> None:
     """(a) Change of a class that DAFA raised, against its risk at W eps; 1/2 is where the prediction turns."""
     for row in rows:
         point(ax, 100 * row["own_risk"], row, APPLY[str(row["prediction"]).removeprefix("DAFA, ")])
-    ax.axvline(50, color=plotting.GREY, lw=0.7, ls=":")
+    ax.axvline(50, ymax=0.9, color=plotting.GREY, lw=0.7, ls=":")  # the legend is above
     ax.axhline(0, color=plotting.GREY, lw=0.7)
     beyond = sum(row["own_risk"] >= 0.5 for row in rows if row["prediction"] != "DAFA, weights")
     steered = sum(row["prediction"] != "DAFA, weights" for row in rows)

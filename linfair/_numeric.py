@@ -1,4 +1,4 @@
-"""scipy's roots and sums of exponentials with plain float results."""
+"""Roots of functions of a number and sums of exponentials, with plain float results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.special import logsumexp
 
 
 def find_root(function: Callable[[float], float], low: float, high: float) -> float:
@@ -16,5 +15,8 @@ def find_root(function: Callable[[float], float], low: float, high: float) -> fl
 
 
 def log_sum_exp(values: ArrayLike) -> float:
-    """``log sum_i exp(values_i)`` without overflow."""
-    return float(logsumexp(np.asarray(values)))  # pyright: ignore[reportArgumentType]
+    """``log sum_i exp(values_i)`` without overflow.
+
+    In numpy: scipy's function takes 0.3 ms to begin, more than a risk, its gradient and a step of L-BFGS together.
+    """
+    return float(np.logaddexp.reduce(np.asarray(values)))

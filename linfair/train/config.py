@@ -37,7 +37,8 @@ class TrainConfig:
             raise a KL (TRADES, RSLAD and what is made from them) always start "gaussian", whatever ``start`` says.
         attack_bn: batch norm in the attack: "eval" (running statistics) or "train" (of the batch, nothing recorded).
         augment: crop after zero padding by 4, and mirror; never applied to digits, which neither survive.
-        ema: decay a step of the averaged weights, which are then the ones validated and returned; 0 for none.
+        ema: decay a step of the averaged weights, which are then the ones validated and returned; 0 for none. At step
+            t it is (1 + t) / (10 + t) where that is less, so 0.999 is reached after 8,990 steps only.
         awp: size of the adversarial weight perturbation relative to the weights (0.005 in the release); 0 for none.
         awp_start: fraction of the epochs after which it acts.
         precision: "bfloat16" (autocast; weights stay float32) or "float32", in which cuDNN may still round convolutions

@@ -16,7 +16,7 @@ def learning_rate(
     """The learning rate of step 0..total-1.
 
     "one_cycle": half a cosine from peak / 25 up to the peak at step 0.3 total - 1, another down to peak / 250000 at the
-    last step (Smith & Topin 2018; the numbers are those of :class:`torch.optim.lr_scheduler.OneCycleLR`).
+    last step (Smith & Topin 2018; of four steps or more, the numbers of :class:`torch.optim.lr_scheduler.OneCycleLR`).
     "step": peak / 10^k behind the k-th milestone, fractions of the run. "constant": the peak.
     """
     if schedule == "constant":

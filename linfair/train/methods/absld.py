@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from linfair.train.methods.method import float32
@@ -14,6 +13,7 @@ from linfair.train.methods.rslad import RSLAD
 from linfair.train.state import ClassState, ClassWeights
 
 EPOCHS = 215  # of the release before its first decay of the rate
+ROUNDING = 1e-12  # relative differences that sums of equal losses have
 
 
 def temperatures(tau: Tensor, losses: Tensor, rate: float, low: float, high: float) -> Tensor:
@@ -23,7 +23,9 @@ def temperatures(tau: Tensor, losses: Tensor, rate: float, low: float, high: flo
     neither does a class without samples, whose loss is NaN.
     """
     gap = (losses - losses.nanmean()).nan_to_num()
-    return (tau - rate * gap / gap.abs().max().clamp(min=torch.finfo(gap.dtype).tiny)).clamp(low, high)
+    if gap.abs().max() <= ROUNDING * losses.nan_to_num().abs().max():
+        return tau
+    return (tau - rate * gap / gap.abs().max()).clamp(low, high)
 
 
 @dataclass(frozen=True)
