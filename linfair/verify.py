@@ -20,6 +20,8 @@ from linfair.theory import THEOREMS, Comparison, Report, Theorem
 from linfair.theory.theorem import DEFAULT_N
 
 HEADER = ("id", "quantity", "analytic", "empirical", "+- se", "z", "twin", "verdict")
+LEAST_N = 2000
+"""Below, the bias of trained twins, which their standard error does not hold, passes for a disagreement."""
 NUMBERS = (2, 3, 4, 5)  # columns that align right
 
 
@@ -45,8 +47,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         near = difflib.get_close_matches(unknown, THEOREMS)
         remedy = f"did you mean {' or '.join(near)}?" if near else "linfair verify --list shows them all"
         raise _Mistake(f"--only must name a theorem or a limit, got '{unknown}'; {remedy}")
-    if options.n < 100:
-        raise _Mistake(f"--n must be at least 100, got {options.n}; standard errors need samples")
+    if options.n < LEAST_N:
+        raise _Mistake(f"--n must be at least {LEAST_N}, got {options.n}; trained twins are biased by about 1 / n")
     if options.seed < 0:
         raise _Mistake(f"--seed must be >= 0, got {options.seed}; pass a whole number")
     return options
@@ -85,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def as_json(report: Report) -> dict:
-    """One report as JSON types; an infinite z (a wrong value at zero error) becomes null."""
+    """One report as JSON types, which have no infinity (z of a wrong value at zero error) and no NaN: null."""
     theorem = report.theorem
     return {
         "id": theorem.id,
@@ -94,19 +96,23 @@ def as_json(report: Report) -> dict:
         "twin": theorem.twin,
         "passed": report.passed,
         "statement_holds": report.statement_holds,
-        "analytic": dict(report.values),
+        "analytic": {name: _finite(value) for name, value in report.values.items()},
         "comparisons": [
             {
                 "quantity": c.name,
-                "analytic": c.analytic,
-                "empirical": c.empirical,
-                "se": c.se,
-                "z": c.z if math.isfinite(c.z) else None,
+                "analytic": _finite(c.analytic),
+                "empirical": _finite(c.empirical),
+                "se": _finite(c.se),
+                "z": _finite(c.z),
                 "passed": c.passed,
             }
             for c in report.comparisons
         ],
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _rows(report: Report, every: bool) -> Iterable[tuple[str, ...]]:

@@ -206,5 +206,42 @@ def test_fingerprint_sees_pixels_labels_and_order():
     assert data(images, labels) == data(images.copy(), labels.astype(np.int32))
 
 
+PIXELS, CLASSES = np.zeros((2, 1, 2, 2), np.uint8), np.array([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_images": PIXELS / 1.0}, r"train_images must be a numpy array of uint8 in 0\.\.levels, got float64"),
+        ({"test_images": PIXELS.astype(int)}, "test_images must be a numpy array of uint8 .*, got int64"),
+        ({"test_images": PIXELS.tolist()}, "test_images must be a numpy array of uint8 .*, got list"),
+        (
+            {"train_images": PIXELS[:, 0]},
+            r"train_images must have shape \[n, channels, height, width\], got \(2, 2, 2\)",
+        ),
+        ({"test_images": PIXELS[..., :1]}, r"test_images must have the shape of train_images, \(1, 2, 2\) an image"),
+        ({"train_labels": CLASSES[:1]}, r"train_labels must have shape \(2,\)"),
+        ({"test_labels": CLASSES - 1}, r"test_labels must lie in 0\.\.C-1, got -1\.\.0"),
+        ({"test_labels": CLASSES + 0.5}, "test_labels must hold integers"),
+        (
+            {"test_images": PIXELS + 17, "levels": 16},
+            r"levels must lie in 1\.\.255 and bound test_images, got 16 and 17",
+        ),
+        ({"levels": 0}, r"levels must lie in 1\.\.255"),
+    ],
+)
+def test_what_is_no_data_set(changes, message):
+    fields = {"train_images": PIXELS, "train_labels": CLASSES, "test_images": PIXELS, "test_labels": CLASSES}
+    about = {"class_names": ("a", "b"), "name": "x", "label": "x", "verified": False, "suffix": "-x"}
+    Dataset(**fields, **about)
+    with pytest.raises(DataError, match=message):
+        Dataset(**(fields | about | changes))
+
+
+def test_labels_of_a_data_set_may_be_a_list():
+    data = Dataset(PIXELS, [0, 1], PIXELS, [1, 0], ("a", "b"), "x", "x", False, "-x")  # pyright: ignore[reportArgumentType]
+    assert data.train_labels.dtype == np.int64
+
+
 def test_slug():
     assert slug("CIFAR-10 (JPEG copy)") == "cifar10-jpeg-copy"

@@ -1,5 +1,6 @@
 """`evaluate`, the function: its flags, its record, what it resumes and what it refuses."""
 
+import warnings
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +13,8 @@ from linfair.attacks import ATTACKS, robust_flags
 from linfair.data import DataError
 from linfair.evaluate import EvaluationError, evaluate, select
 from linfair.evaluate.run import entry
+
+PIXELS, CLASSES = np.zeros((3, 1, 8, 8), np.uint8), np.arange(3)
 
 
 def test_the_flags_are_those_of_the_attack():
@@ -92,6 +95,63 @@ def test_a_number_beside_selected_images_is_refused():
 def test_labels_beyond_the_named_classes():
     with pytest.raises(DataError, match=r"labels must lie in 0\.\.1, got 0\.\.2"):
         select((np.zeros((3, 1, 8, 8), np.uint8), np.arange(3)), class_names=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("digits", r"data must be a Dataset or \(images, labels\), got str"),
+        ((PIXELS, CLASSES, CLASSES), r"data must be a Dataset or \(images, labels\), got 3 parts"),
+    ],
+)
+def test_what_is_no_pair_of_arrays(data, message):
+    with pytest.raises(DataError, match=message):
+        select(data)
+
+
+def test_class_names_are_text_and_differ():
+    images = select((PIXELS, CLASSES), class_names=[7, 8, 9])  # pyright: ignore[reportArgumentType]
+    assert images.about["class_names"] == ["7", "8", "9"]
+    with pytest.raises(DataError, match="class_names must differ, got a, b, a"):
+        select((PIXELS, CLASSES), class_names=["a", "b", "a"])
+
+
+def test_half_precision_images_are_images():
+    half = torch.from_numpy(PIXELS / 255.0).bfloat16()
+    assert select((half, CLASSES)).pixels.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"batch_size": -1}, ValueError, "batch_size must be at least 1, got -1"),
+        ({"batch_size": 2.5}, TypeError, "batch_size must be a whole number, got 2.5"),
+        ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+        ({"attacks": "clean"}, ValueError, r"attacks must be a list of names, got 'clean'; pass \['clean'\]"),
+        ({"attacks": ["PGD20"]}, ValueError, "did you mean pgd20"),
+        ({"device": "meta"}, ValueError, "device must be usable here, got 'meta'"),
+    ],
+)
+def test_questions_that_cannot_be_asked(changes, error, message):
+    model = net()
+    with pytest.raises(error, match=message):
+        evaluate(model, DIGITS, **({"attacks": ["clean"], "progress": False} | changes))
+    assert next(model.parameters()).device.type == "cpu"
+
+
+def test_a_sigmoid_brings_a_warning_where_gradients_are_needed():
+    model = net()
+    with pytest.warns(UserWarning, match=r"got numbers in \[0, 1\] only; .* leave out the sigmoid"):
+        evaluate(lambda x: model(x).sigmoid(), DIGITS, n=20, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate(lambda x: model(x).sigmoid(), DIGITS, n=20, attacks=["clean"], progress=False)
+        evaluate(model, DIGITS, n=20, progress=False)
+
+
+def test_a_record_makes_its_folder(tmp_path):
+    found = evaluate(net(), DIGITS, n=20, attacks=["clean"], progress=False)
+    assert found.save(tmp_path / "new" / "a.json").is_file()
 
 
 def test_one_image_with_nan_logits_is_named():

@@ -40,12 +40,12 @@ def whole(x): return torch.zeros(len(x), 10, dtype=torch.int64)
 def pair(x): return torch.zeros(len(x), 10), x
 def nan(x): return torch.full((len(x), 10), torch.nan)
 constant = nn.Parameter(torch.ones(10))
-def aside(x): return x.detach().flatten(1)[:, :10] * constant
-def stepped(x): return (x + 0 * torch.sgn(x)).flatten(1)[:, :10].to(torch.int32).float() * constant
+def aside(x): return x.detach().flatten(1)[:, :10] * constant - 1
+def stepped(x): return (x + 0 * torch.sgn(x)).flatten(1)[:, :10].to(torch.int32).float() * constant - 1
 def writes(x): return x.sub_(0.1).flatten(1)[:, :10]
 def likely(x): return x.flatten(1)[:, :10].softmax(1)
 def elsewhere(x): raise RuntimeError("Expected all tensors to be on the same device, but found cuda:0 and cpu!")
-def deaf(x): return x.detach().flatten(1)[:, :10]
+def deaf(x): return x.detach().flatten(1)[:, :10] - 1
 def on_gpu(x): raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\\n See documentation")
 def on_cpu(x): return torch.empty(1 << 60)
 """

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from linfair.data import DataError
-from linfair.train import Losses, TrainingError, fit, loop
+from linfair.train import Losses, TrainConfig, TrainingError, fit, loop
 from linfair.train.methods import pgd_at
 from linfair.train.run import Run
 from train_cases import CONFIG, digits, quick, saved
@@ -120,8 +120,35 @@ def test_a_class_missing_from_a_batch_is_nothing_special():
 
 
 def test_a_teacher_where_one_is_needed():
+    student = replace(CONFIG, method="rslad")
     with pytest.raises(ValueError, match="teacher must be a model for method 'rslad', got None"):
-        quick(method="rslad")
+        fit(student, digits(160), progress=False)
+    with pytest.raises(TypeError, match="teacher must be a model, images to logits, got str; load it first"):
+        fit(student, digits(160), teacher="x.pt", progress=False)
+    with pytest.raises(ValueError, match=r"teacher must return logits \(\d+, 10\), got \(\d+, 9\)"):
+        fit(student, digits(160), teacher=lambda x: x.flatten(1)[:, :9], progress=False)
+
+
+def test_a_class_of_one_image_cannot_be_split():
+    data = digits(160)
+    keep = np.sort(np.r_[np.flatnonzero(data.train_labels != 3), np.flatnonzero(data.train_labels == 3)[:1]])
+    few = dataclasses.replace(data, train_images=data.train_images[keep], train_labels=data.train_labels[keep])
+    with pytest.raises(DataError, match=r"^validation: .* of the 1 samples of class 3; add samples of it, or pass"):
+        quick(few)
+
+
+def test_a_device_that_is_not_here():
+    with pytest.raises(ValueError, match="device must be usable here, got 'nowhere'"):
+        fit(CONFIG, digits(160), device="nowhere", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("lr", "0.1", "lr must be a number, got '0.1'"), ("options", None, "options must be a mapping, got NoneType")],
+)
+def test_fields_of_another_type(field, value, message):
+    with pytest.raises(TypeError, match=message):
+        TrainConfig(**{field: value})
 
 
 @pytest.mark.parametrize("without", [{"validation": 0.0, "select": "last"}, {"validation_steps": 0}], ids=str)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 
@@ -53,7 +54,7 @@ def test_a_failing_twin_gives_exit_status_1(monkeypatch, capsys):
         (["--n", "abc"], "invalid int value: 'abc'; see linfair verify --help"),
         (["--nonsense"], "unrecognized arguments: --nonsense; see linfair verify --help"),
         (["--only"], "expected one argument"),
-        (["--n", "10"], "--n must be at least 100, got 10"),
+        (["--n", "10"], "--n must be at least 2000, got 10; trained twins are biased"),
         (["--seed", "-1"], "--seed must be >= 0, got -1"),
     ],
 )
@@ -63,6 +64,15 @@ def test_bad_arguments_are_one_line_and_status_2(arguments, message, capsys):
     assert message in err
     assert err.count("\n") == 1
     assert len(err) < 200
+
+
+def test_json_has_no_infinity(monkeypatch, capsys):
+    endless = {"robust disparity, robust training": Estimate(math.inf, math.nan)}
+    broken = dataclasses.replace(THEOREMS["xu-gap"], empirical_values=lambda n, rng, **p: endless)
+    monkeypatch.setitem(THEOREMS, "xu-gap", broken)
+    assert verify.main(["--only", "xu-gap", "--json"]) == 1
+    (compared,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["reports"][0]["comparisons"]
+    assert compared["empirical"] is compared["se"] is compared["z"] is None
 
 
 def test_list_names_every_theorem_and_checks_none(monkeypatch, capsys):

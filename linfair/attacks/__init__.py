@@ -8,6 +8,7 @@
 :func:`sample_targets`   target classes drawn from class priors
 :func:`lent`             a model in eval mode for a while, given back as it was
 :func:`no_memory`        whether an error means that memory ran out
+:func:`usable_device`    a device that is here
 :func:`exact_float32`    no TF32, and no timing of algorithms, while something is measured
 :func:`robust_flags`     one flag an image: still classified correctly under an attack; resumes after a kill
 :data:`ATTACKS`          the attacks of an evaluation by name; :class:`Attack`, :func:`get_attack`
@@ -20,11 +21,11 @@ AutoAttack runs through :mod:`linfair.attacks.autoattack`, which needs ``pip ins
 from __future__ import annotations
 
 from linfair.attacks._budgets import PerClass, parse_budget, parse_radius
+from linfair.attacks._device import no_memory, usable_device
 from linfair.attacks._exact import exact_float32
 from linfair.attacks._flags import robust_flags
 from linfair.attacks._losses import LOSSES, sample_targets
 from linfair.attacks._modes import lent
-from linfair.attacks._no_memory import no_memory
 from linfair.attacks._pgd import misclassified, pgd
 from linfair.attacks.corruptions import CORRUPTIONS, corrupt
 from linfair.attacks.suite import ATTACKS, Attack, get_attack
@@ -46,4 +47,5 @@ __all__ = [
     "pgd",
     "robust_flags",
     "sample_targets",
+    "usable_device",
 ]

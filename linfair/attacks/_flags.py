@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from linfair._check import as_count
 from linfair.attacks._budgets import parse_budget
+from linfair.attacks._device import no_memory
 from linfair.attacks._exact import exact_float32
 from linfair.attacks._memory import Images, Memory
 from linfair.attacks._modes import lent
-from linfair.attacks._no_memory import no_memory
 from linfair.attacks._pgd import Model, pgd
 from linfair.attacks.autoattack import run_component
 from linfair.attacks.corruptions import corrupt

@@ -26,13 +26,16 @@ class Dataset:
 
     Args:
         train_images, test_images: whole numbers ``0..levels`` as uint8, [n, channels, height, width].
-        train_labels, test_labels: class indices [n].
+        train_labels, test_labels: class indices [n]; what reads them checks that they are below C.
         class_names: one name a class.
         name: short name, as in file names ("digits", "cifar10").
         label: what figures and records call the data.
         verified: True when the bytes are known to be the published ones.
         suffix: what the data set adds to the file names of a result.
         levels: the largest pixel value; :meth:`train` and :meth:`test` divide by it.
+
+    Raises:
+        DataError: images of another shape or type or beyond ``levels``, labels that do not fit them.
     """
 
     train_images: np.ndarray = field(repr=False)
@@ -49,6 +52,19 @@ class Dataset:
     """First 12 hex digits of the sha256 of all images and labels in their order."""
 
     def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            images, labels = (f"{part}_{what}" for what in ("images", "labels"))
+            _check_images(images, getattr(self, images), self.levels)
+            try:
+                found = as_labels(labels, getattr(self, labels), len(getattr(self, images)))
+            except (ValueError, TypeError) as error:
+                raise DataError(str(error)) from None
+            object.__setattr__(self, labels, found)
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise DataError(
+                f"test_images must have the shape of train_images, {self.train_images.shape[1:]} an image, "
+                f"got {self.test_images.shape[1:]}; crop or resize them"
+            )
         parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
         object.__setattr__(self, "fingerprint", fingerprint(parts))
 
@@ -71,6 +87,17 @@ class Dataset:
 
     def _flat(self, images: np.ndarray) -> np.ndarray:
         return images.reshape(len(images), -1) / self.levels
+
+
+def _check_images(name: str, images: np.ndarray, levels: int) -> None:
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        got = getattr(images, "dtype", type(images).__name__)
+        raise DataError(f"{name} must be a numpy array of uint8 in 0..levels, got {got}; scale, round and convert it")
+    if images.ndim != 4:
+        raise DataError(f"{name} must have shape [n, channels, height, width], got {images.shape}; reshape it")
+    if not 1 <= levels <= 255 or (levels < 255 and images.max(initial=0) > levels):
+        largest = int(images.max(initial=0))
+        raise DataError(f"levels must lie in 1..255 and bound {name}, got {levels} and {largest}; pass the scale's end")
 
 
 def fingerprint(arrays: Iterable[np.ndarray]) -> str:
@@ -144,9 +171,10 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int = 0) -> tupl
     for label, own in _shuffled_classes(labels, seed):
         n = round(fraction * len(own))
         if not 0 < n < len(own):
+            remedy = "add samples of it" if len(own) < 2 else f"choose a {'larger' if n == 0 else 'smaller'} one"
             raise ValueError(
                 f"fraction must leave every class on both sides, got {fraction} of the {len(own)} samples of class "
-                f"{label}; choose {'a larger' if n == 0 else 'a smaller'} one"
+                f"{label}; {remedy}"
             )
         held_out[own[:n]] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

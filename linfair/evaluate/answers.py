@@ -11,20 +11,22 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from linfair.attacks import no_memory
+from linfair.attacks import no_memory, usable_device
 from linfair.evaluate.images import Images
 from linfair.evaluate.plugged import EvaluationError, reason
 
 
 def clean_flags(
     model: Callable[[Tensor], Tensor], images: Images, batch_size: int, device: torch.device, progress: bool
-) -> tuple[np.ndarray, bool]:
-    """Whether the model is right on each image [n], and whether all its answers look like probabilities.
+) -> tuple[np.ndarray, str]:
+    """Whether the model is right on each image [n], and what all its answers look like.
+
+    "probabilities" are nonnegative and sum to 1, "shares" lie in [0, 1], as behind a sigmoid; else "logits".
 
     Raises:
         EvaluationError: a model that fails on a batch, logits that are no [batch, C] of floats, NaN among them.
     """
-    flags, probable = np.empty(len(images.labels), bool), True
+    flags, unit, sums = np.zeros(len(images.labels), bool), True, True
     bar = tqdm(total=len(flags), desc="clean", unit="image", disable=None if progress else True)
     for begin in range(0, len(flags), batch_size):
         part = slice(begin, begin + batch_size)
@@ -34,11 +36,12 @@ def clean_flags(
             raise EvaluationError(
                 f"logits must be numbers, got NaN for {len(bad)} images, the first {where}; have the weights diverged?"
             )
-        probable = probable and bool((logits >= 0).all() and ((logits.float().sum(1) - 1).abs() < 1e-3).all())
+        unit = unit and bool((logits >= 0).all() and (logits <= 1).all())
+        sums = sums and bool(((logits.float().sum(1) - 1).abs() < 1e-3).all())
         flags[part] = logits.argmax(1).cpu().numpy() == images.labels[part]
         bar.update(len(logits))
     bar.close()
-    return flags, probable
+    return flags, "probabilities" if unit and sums else "shares" if unit else "logits"
 
 
 def answer(model: Callable[[Tensor], Tensor], x: Tensor, n_classes: int) -> Tensor:
@@ -79,11 +82,11 @@ def as_batch(pixels: np.ndarray, device: torch.device) -> Tensor:
 def on_device(model: Any, device: str | torch.device | None) -> Iterator[torch.device]:
     """A module in evaluation mode on a device; afterwards back where it was, as it was. A function stays alone."""
     if not isinstance(model, nn.Module):
-        yield usable(device or "cpu")
+        yield usable_device(device or "cpu")
         return
     first = next(model.parameters(), None)
     home = torch.device("cpu") if first is None else first.device
-    place = home if device is None else usable(device)
+    place = home if device is None else usable_device(device)
     modes = [(module, module.training) for module in model.modules()]
     try:
         if place != home:
@@ -95,16 +98,6 @@ def on_device(model: Any, device: str | torch.device | None) -> Iterator[torch.d
             module.training = training
         if place != home:
             model.to(home)
-
-
-def usable(device: str | torch.device) -> torch.device:
-    """A device that is here. Raises EvaluationError."""
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise EvaluationError(f"device must be usable here, got '{device}' ({reason(error)}); pass cpu") from error
-    return place
 
 
 @contextmanager

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 import torch
 
 from linfair import runs
-from linfair.attacks import ATTACKS, parse_radius
+from linfair.attacks import ATTACKS, parse_radius, usable_device
 from linfair.data.catalogue import load_images
-from linfair.evaluate.answers import explained, usable
+from linfair.evaluate.answers import explained
 from linfair.evaluate.images import Images, select
 from linfair.evaluate.plugged import EvaluationError, Plugged, plug
 from linfair.evaluate.record import Evaluation
@@ -26,9 +26,9 @@ from linfair.evaluate.table import aligned
 from linfair.models import attack_copy
 
 EXAMPLE = """examples:
-  linfair evaluate --model mynet:Net --weights weights.pt --out a.json           on the embedded digits
-  linfair evaluate --model mynet:Net --weights weights.pt --data-dir cifar10 --attacks clean pgd20 apgd --n 1000
-  linfair compare a.json b.json                                                  two models, image by image"""
+  linfair evaluate --model small_cnn --weights runs/first/model.pt --eps 0.12       of fit, on the embedded digits
+  linfair evaluate --model mynet:Net --weights weights.pt --data-dir cifar10 --n 1000 --attacks clean apgd --out a.json
+  linfair compare a.json b.json                                                     two models, image by image"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> Evaluation:
     module = plugged.model if isinstance(plugged.model, torch.nn.Module) else None
     device = options.device or ("cuda" if module is not None and torch.cuda.is_available() else None)
     if device is not None:
-        usable(device)
+        usable_device(device)
     search = None
     if options.search != "float32":
         if module is None:

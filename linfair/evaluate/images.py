@@ -57,10 +57,15 @@ def select(
         if data.levels != 255:
             pixels = (pixels / data.levels).astype(np.float32)
     else:
+        if not (isinstance(data, tuple | list) and len(data) == 2):
+            got = f"{len(data)} parts" if isinstance(data, tuple | list) else type(data).__name__
+            raise DataError(f"data must be a Dataset or (images, labels), got {got}; pass two arrays")
         pixels, labels = (np.asarray(_on_host(values)) for values in data)
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise DataError(f"labels must be whole numbers [n], got {labels.dtype} {labels.shape}; pass class indices")
-        names = tuple(class_names or map(str, range(int(labels.max(initial=0)) + 1)))
+        names = tuple(map(str, class_names or range(int(labels.max(initial=0)) + 1)))
+        if len(set(names)) < len(names):
+            raise DataError(f"class_names must differ, got {', '.join(names)}; name each class once")
         title, part = label or "arrays", "given"
         whole = _checked(pixels, labels)
     try:
@@ -79,8 +84,11 @@ def select(
 
 
 def _on_host(values: Any) -> Any:
-    """Tensors on any device come to numpy."""
-    return values.detach().cpu().numpy() if hasattr(values, "detach") else values
+    """Tensors on any device come to numpy, which has no bfloat16."""
+    if not hasattr(values, "detach"):
+        return values
+    values = values.detach().cpu()
+    return (values.float() if values.is_floating_point() else values).numpy()
 
 
 def _checked(pixels: np.ndarray, labels: np.ndarray) -> str:

@@ -111,8 +111,9 @@ class Evaluation:
         return content | {"sha256": _digest(content)}
 
     def save(self, path: str | Path) -> Path:
-        """Write the record atomically."""
+        """Write the record atomically; folders are made where they are missing."""
         path = Path(path)
+        runs.prepare_folder(path.parent, "path")
         runs.write_json(path, self.record())
         return path
 

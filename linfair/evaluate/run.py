@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from linfair import runs
+from linfair._check import as_count
 from linfair.attacks import ATTACKS, exact_float32, parse_budget, parse_radius, robust_flags
 from linfair.attacks.autoattack import MIN_CLASSES, installed, require
 from linfair.data import Dataset
@@ -64,6 +66,7 @@ def evaluate(
     plugged = model if isinstance(model, Plugged) else Plugged(model, _name(model))
     if isinstance(data, Images) and n is not None:
         raise ValueError(f"n must be None for images that were selected, got {n}; pass it to select")
+    batch_size, seed = as_count("batch_size", batch_size), as_count("seed", seed, least=0)
     images = data if isinstance(data, Images) else select(data, n=n, seed=seed)
     check_attacks(attacks, images.n_classes)
     net, norm, radius = plugged.model, get_norm(norm).name, parse_radius(eps, norm)
@@ -73,11 +76,17 @@ def evaluate(
     with exact_float32(), on_device(net, device) as place, explained(batch_size):
         options |= {"eps": eps, "norm": norm, "device": place, "search_model": search_model}
         began = time.perf_counter()
-        clean, probable = clean_flags(net, images, batch_size, place, progress)  # checks the answers: it always runs
-        if probable and any(ATTACKS[name].kind in ("pgd", "autoattack") for name in attacks):
-            raise EvaluationError(
-                "model must return logits, got probabilities (rows that sum to 1), whose gradients hide attacks; "
-                "leave out the softmax, or return the logarithm"
+        clean, looks = clean_flags(net, images, batch_size, place, progress)  # checks the answers: it always runs
+        if looks != "logits" and any(ATTACKS[name].kind in ("pgd", "autoattack") for name in attacks):
+            if looks == "probabilities":
+                raise EvaluationError(
+                    "model must return logits, got probabilities (rows that sum to 1), whose gradients hide attacks; "
+                    "leave out the softmax, or return the logarithm"
+                )
+            warnings.warn(
+                "model must return logits, got numbers in [0, 1] only; if these are probabilities, their gradients "
+                "hide attacks: leave out the sigmoid",
+                stacklevel=2,
             )
         for name in attacks:
             right = clean if name == "clean" else robust_flags(net, images.pixels, images.labels, name, **options)
@@ -96,8 +105,10 @@ def check_attacks(attacks: Sequence[str], n_classes: int = MIN_CLASSES) -> None:
     """Refuses, before any work, names of no attack and AutoAttack without its package or for too few classes."""
     if not attacks:
         raise ValueError("attacks must name at least one, got none; pass clean, say")
+    if isinstance(attacks, str):
+        raise ValueError(f"attacks must be a list of names, got '{attacks}'; pass ['{attacks}']")
     for unknown in [name for name in attacks if name not in ATTACKS]:
-        near = difflib.get_close_matches(unknown, ATTACKS)
+        near = difflib.get_close_matches(unknown.lower(), ATTACKS)
         remedy = f"did you mean {' or '.join(near)}?" if near else "linfair evaluate --list shows them all"
         raise ValueError(f"attacks must be names of ATTACKS, got '{unknown}'; {remedy}")
     if any(ATTACKS[name].kind == "autoattack" for name in attacks):

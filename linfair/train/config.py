@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,6 +88,11 @@ class TrainConfig:
     clip: float = 0.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.options, Mapping):
+            raise TypeError(f"options must be a mapping, got {type(self.options).__name__}; pass {{}} for none")
+        for name in ("lr", "momentum", "weight_decay", "ema", "awp", "awp_start", "validation", "clip"):
+            if not isinstance(value := getattr(self, name), numbers.Real) or isinstance(value, bool):
+                raise TypeError(f"{name} must be a number, got {value!r}; pass a float")
         parse_radius(self.eps, self.norm)
         parse_budget(self.step, "step")
         for name, choices in {

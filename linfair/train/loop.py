@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from linfair.attacks import no_memory
+from linfair.attacks import no_memory, usable_device
 from linfair.data import Dataset
 from linfair.models import save_weights
 from linfair.train.checkpoint import KEPT, Store, weights_fingerprint
@@ -99,7 +99,7 @@ def fit(
     store = Store(None if folder is None else Path(folder), config, data.fingerprint, weights_fingerprint(teacher))
     found = store.load()
     with _memory(config), _fast_convolutions():
-        run = Run(config, data, torch.device(device), teacher)
+        run = Run(config, data, usable_device(device), teacher)
         if found is not None:
             run.load_state_dict(found)
             store.log(run.history)

@@ -41,6 +41,8 @@ class Run:
         self.method = get_method(config.method, **config.options)
         if self.method.needs_teacher and teacher is None:
             raise ValueError(f"teacher must be a model for method {config.method!r}, got None; train one first")
+        if teacher is not None and not callable(teacher):
+            raise TypeError(f"teacher must be a model, images to logits, got {type(teacher).__name__}; load it first")
         for name in ("validation", "validation_steps"):
             if self.method.on_validation and not getattr(config, name):
                 what = f"{name} must be > 0 for method {config.method!r}, whose rule reads attacked validation images"
@@ -257,7 +259,11 @@ def split(config: TrainConfig, data: Dataset, device: torch.device) -> tuple[Ima
         raise DataError(f"the training part must hold every class, got no image of {name!r}; drop the class")
     train, held_out = np.arange(len(labels)), np.arange(0)
     if config.validation:
-        train, held_out = stratified_split(labels, config.validation, SPLIT_SEED)
+        try:
+            train, held_out = stratified_split(labels, config.validation, SPLIT_SEED)
+        except ValueError as error:
+            remedy = "or pass validation=0 and select='last'"
+            raise DataError(f"validation: {error}, {remedy}") from None
     parts = (
         Images.of(data.train_images[index], labels[index], data.levels, device, config.channels_last)
         for index in (train, held_out)

@@ -20,7 +20,11 @@ def teacher_logits(x: Tensor, ctx: Context) -> Tensor:
         raise ValueError("teacher must be a network, got None; pass fit(..., teacher=...) to a distillation")
     if ctx.taught is None or ctx.taught[0] is not x:  # the attack and the loss of a step ask the same
         with torch.no_grad():
-            ctx.taught = x, ctx.teacher(x)
+            logits = ctx.teacher(x)
+        if logits.shape != (len(x), ctx.n_classes):
+            want, got = (len(x), ctx.n_classes), tuple(logits.shape)
+            raise ValueError(f"teacher must return logits {want}, got {got}; train it on these classes")
+        ctx.taught = x, logits
     return ctx.taught[1]
 
 
