@@ -147,17 +147,21 @@ class ClassGaussians:
         pairs = [np.linalg.eigh(cov) for cov in self.covs]
         return [vectors * np.sqrt(np.maximum(values, 0.0)) for values, vectors in pairs]
 
-    def sample(self, n: Counts, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """``X [n, d]`` and labels: n samples by the priors, or exactly ``n[y]`` of each class, class after class."""
+    def sample(self, n: Counts, rng: np.random.Generator | int) -> tuple[np.ndarray, np.ndarray]:
+        """``X [n, d]`` and labels: n samples by the priors, or exactly ``n[y]`` of each class, class after class.
+
+        ``rng``: a generator, which moves on, or a seed.
+        """
         return self.sample_mixed(n, None, rng)
 
     def sample_mixed(
-        self, n: Counts, mix: Law | Sequence[Law] | None, rng: np.random.Generator
+        self, n: Counts, mix: Law | Sequence[Law] | None, rng: np.random.Generator | int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Same-class mixes ``sum_i lambda_i x_i`` of fresh samples; n as in :meth:`sample`, one law or one a class.
 
         Given its weights a mix is drawn from ``N(mu_y, c Sigma_y)`` directly, which is its exact law.
         """
+        rng = np.random.default_rng(rng)
         counts = self._counts(n, rng)
         labels = np.repeat(np.arange(self.n_classes), counts)
         blocks = []

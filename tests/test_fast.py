@@ -181,3 +181,8 @@ def test_what_the_fast_solver_does_not_do_it_says():
 def test_the_tolerance_is_a_positive_number(tol):
     with pytest.raises(ValueError, match="tol must be"):
         fast.robust_erm(np.eye(2), [0, 1], Threat("l2", 0.1), tol=tol)
+
+
+def test_a_norm_is_no_threat():
+    with pytest.raises(TypeError, match=r'threat must be a Threat, got \'linf\'; pass Threat\("linf", eps\)'):
+        fast.robust_erm(np.eye(2), [0, 1], "linf")  # pyright: ignore[reportArgumentType]

@@ -171,3 +171,11 @@ def test_fit_recovers_the_model_it_was_sampled_from():
     np.testing.assert_allclose(fitted.means, model.means, atol=0.05)
     np.testing.assert_allclose(fitted.full_covs(), S, atol=0.08)
     np.testing.assert_allclose(fitted.priors, [0.25, 0.75], atol=0.01)
+
+
+def test_a_seed_is_a_generator_too():
+    model = ClassGaussians.two_class([2.0, 0.0], 1.0, 2.0)
+    for n in (10, [3, 4]):
+        (X, y), (Z, t) = model.sample(n, 7), model.sample(n, np.random.default_rng(7))
+        np.testing.assert_array_equal(X, Z)
+        np.testing.assert_array_equal(y, t)

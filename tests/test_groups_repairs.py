@@ -8,6 +8,12 @@ from linfair.groups import attacked, group_thresholds, metrics, reweigh
 from linfair.groups.metrics import Reach
 
 
+def test_scores_alone_are_no_reach():
+    y, a = cells(0, 60)
+    with pytest.raises(TypeError, match="reach must be a Reach, got ndarray"):
+        group_thresholds(np.zeros(60), y, a)  # pyright: ignore[reportArgumentType]
+
+
 def test_weights_make_label_and_group_independent():
     y, a = cells(0, 60)
     w = reweigh(y, a)

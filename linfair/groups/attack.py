@@ -176,6 +176,8 @@ def _scores(model: Model, x: Tensor) -> Tensor:
     """s(x) [n] from the outputs of any binary classifier."""
     out = model(x)
     n = len(x)
+    if not isinstance(out, Tensor):
+        raise TypeError(f"model must return a tensor of scores, got {type(out).__name__}; stay in torch")
     if out.shape == (n, 2):
         return out[:, 1] - out[:, 0]
     if out.shape not in ((n,), (n, 1)):

@@ -50,6 +50,9 @@ def group_thresholds(
         gamma: weight of the gap, >= 0.
         cuts: at least 2.
     """
+    if not isinstance(reach, Reach):
+        got = type(reach).__name__
+        raise TypeError(f"reach must be a Reach, got {got}; pass reach(model, ...) or Reach(scores, scores, scores)")
     y, a = as_labels("y", y, len(reach.clean), 2), as_labels("a", a, len(reach.clean), 2)
     weight = float(as_positive("gamma", as_array("gamma", gamma, ndim=0), strict=False))
     check_objective(objective)

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from linfair._check import as_array, as_binary_data, as_positive
 from linfair.linear import LinearClassifier
-from linfair.norms import NATURAL, Threat
+from linfair.norms import NATURAL, Threat, as_threat
 
 Loss = Literal["logistic", "hinge"]
 BLOCK = 2**17
@@ -59,7 +59,7 @@ class Erm:
         ridge = float(as_positive("ridge", as_array("ridge", ridge, ndim=0), strict=False))
         shares = np.ones(len(data)) if weights is None else as_array("weights", weights, shape=(len(data),))
         as_positive("weights", shares)
-        radii = threat.radii(2)
+        radii = as_threat(threat).radii(2)
         reduced = feature_threat(threat, data.shape[1])
         if not radii.any():
             reduced = NATURAL
