@@ -9,16 +9,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
+from math import prod
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp, roots_jacobi, roots_legendre
+from scipy.special import betaln, logsumexp, roots_jacobi, roots_legendre
 
 from linfair._check import as_array, as_count, as_labels, as_positive, as_share
 
 CONCENTRATED = 1e4
-"""Dirichlet laws above this are too narrow for the quadrature."""
+"""Dirichlet laws above this are refused: :class:`UniformMix` is what they tend to."""
+NARROW = 5e-3
+"""Below this ratio of sd to mean of c a Dirichlet law is too narrow for quadrature by its largest weight."""
 Nodes = tuple[np.ndarray, np.ndarray]
 """Quadrature of the law of c: values and weights."""
 
@@ -151,7 +155,10 @@ class DirichletMix(Law):
                 f"a must be at most {CONCENTRATED:g} for risks under m > 2, got {self.a:g}; "
                 f"UniformMix({self.m}) is what it tends to"
             )
-        return _beta_nodes(float(self.a)) if self.m == 2 else _dirichlet_nodes(self.m, float(self.a))
+        if self.m == 2:
+            return _beta_nodes(float(self.a))
+        variance = 2.0 * (self.m - 1) * self.a / ((self.a + 1.0) * (self.m * self.a + 2.0) * (self.m * self.a + 3.0))
+        return (_narrow_nodes if variance < NARROW**2 else _dirichlet_nodes)(self.m, float(self.a))
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         return rng.dirichlet(np.full(self.m, self.a), n)
@@ -290,3 +297,41 @@ def _dirichlet_nodes(m: int, a: float, n: int = 768, replicates: int = 4096, bin
     body = np.clip(centred, None, 4.0 * np.sqrt(p @ centred**2))
     body -= p @ body
     return c, log_p + np.log1p(-(p @ centred) / (p @ (centred * body)) * body)  # makes E c exact, and leaves the tail
+
+
+@cache
+def _narrow_nodes(m: int, a: float, n: int = 16, steps: int = 4000) -> Nodes:
+    """Body: Gauss quadrature of a shifted gamma law with the exact mean, variance and third moment of c, which is what
+    c tends to as a grows (chi^2 with m - 1 degrees of freedom). Tail: one large weight x, the others at their mean.
+
+    ``c = E c + theta (g - k)``, ``g ~ Gamma(k)``: the nodes are the eigenvalues of the Jacobi matrix of its Laguerre
+    polynomials. Beyond the last, ``m beta(x; a, (m-1) a)`` at ``c = x^2 + (1-x)^2 E c'``, in equal steps of log x.
+    """
+    mean, variance, third = _dirichlet_moments(m, a)
+    theta, k = third / (2.0 * variance), 4.0 * variance**3 / third**2
+    i = np.arange(1.0, n)
+    centred, vectors = np.linalg.eigh(np.diag(2.0 * np.arange(n)) + np.diag(np.sqrt(i * (i + k - 1.0)), -1))
+    body = mean + theta * centred
+    log_x, step = np.linspace(-np.log(m), 0.0, steps, endpoint=False, retstep=True)
+    x, others = np.exp(log_x), (m - 1) * a
+    log_p = a * log_x + (others - 1.0) * np.log1p(-x) - betaln(a, others) + np.log(m * step)
+    tail = x**2 + (1.0 - x) ** 2 * (a + 1.0) / (others + 1.0)
+    far = tail > body[-1]
+    return np.append(body, tail[far]), np.append(2.0 * np.log(np.abs(vectors[0])), log_p[far])
+
+
+def _dirichlet_moments(m: int, a: float) -> tuple[float, float, float]:
+    """Mean, variance and third central moment of c, in fractions: the moments of a narrow law cancel."""
+
+    def rising(base: Fraction, length: int) -> Fraction:
+        return prod((base + j for j in range(length)), start=Fraction(1))
+
+    exact = Fraction(a)
+    two, four, six = (m * rising(exact, j) for j in (2, 4, 6))
+    pairs, triples = Fraction(m - 1, m), Fraction((m - 1) * (m - 2), m * m)
+    mean, second, third = (
+        moment / rising(m * exact, j)
+        for j, moment in ((2, two), (4, four + pairs * two**2), (6, six + 3 * pairs * four * two + triples * two**3))
+    )
+    variance = second - mean**2
+    return float(mean), float(variance), float(third - 3 * mean * variance - mean**3)

@@ -1,9 +1,13 @@
 """Laws of same-class mixing: moments, tails of the shrink factor c, finite-sample mixes."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from scipy.special import gammaln
+from scipy.special import gammaln, log_ndtr, logsumexp
 
+from linfair.gaussian import ClassGaussians
+from linfair.linear import LinearClassifier
 from linfair.mixing import (
     BetaLambda,
     DirichletMix,
@@ -125,6 +129,51 @@ def test_dirichlet_tail_matches_importance_sampling(m, a, z, tilt):
     expected, se = dirichlet_tail(m, a, z, tilt)
     assert se < 0.02 * expected, "the reference itself must be sharp"
     assert p @ Phi(-z / np.sqrt(c)) == pytest.approx(expected, abs=4 * se + 0.02 * expected)
+
+
+NARROW = [(3, 150.0), (3, 1e4), (30, 1e4), (100, 30.0), (100, 1e4), (1000, 1e3), (2000, 200.0), (10000, 10.0)]
+
+
+@pytest.mark.parametrize("m, a", [*NARROW, (10000, 1e4), (3, 1e-3), (100, 1e-2), (100, 25.0)])
+def test_a_dirichlet_law_has_mass_one_and_its_mean_however_narrow(m, a):
+    c, p = DirichletMix(m, a).nodes()
+    mean, second = dirichlet_moments(m, Fraction(a))  # in fractions: the variance of a narrow law cancels
+    assert p.sum() == pytest.approx(1, abs=1e-12)
+    assert p @ c == pytest.approx(float(mean), rel=1e-12)
+    assert 1 / m <= c.min() < c.max() <= 1
+    exact = second / mean**2 - 1 < 2.5e-5  # the others are sampled
+    assert p @ (c - float(mean)) ** 2 == pytest.approx(float(second - mean**2), rel=1e-9 if exact else 0.1)
+
+
+@pytest.mark.parametrize("m, a", NARROW)
+def test_risks_under_a_narrow_law_match_its_samples(m, a):
+    """At z where the part of the law that decides lies half an sd above its mean."""
+    law = DirichletMix(m, a)
+    (c, p), drawn = law.nodes(), law.sample_c(min(10**5, 2 * 10**7 // m), np.random.default_rng(2))
+    sd = np.sqrt(p @ (c - law.mean_c) ** 2)
+    z = law.mean_c / np.sqrt(sd)
+    sampled = log_ndtr(-z / np.sqrt(drawn))
+    expected, spread = logsumexp(sampled) - np.log(len(drawn)), np.exp(sampled - sampled.max())
+    model = ClassGaussians([[-z], [z]], 1.0)
+    found = LinearClassifier([1.0], 0.0).class_risks(model, mix=law).log_value
+    assert found == pytest.approx(expected, abs=4 * spread.std() / spread.mean() / np.sqrt(len(drawn)))
+
+
+@pytest.mark.parametrize(
+    "m, a, z, tilt", [(100, 30.0, 3.668, 356.0), (100, 25.0, 3.365, 297.0), (1000, 10.0, 1.243, 361.0)]
+)
+def test_far_risks_see_one_large_weight_also_under_a_narrow_law(m, a, z, tilt):
+    """By importance sampling, as dirichlet_tail, in logs."""
+    rng, n = np.random.default_rng(5), 10000
+    alpha = np.full((n, m), a)
+    alpha[np.arange(n), rng.integers(m, size=n)] += tilt
+    g = rng.standard_gamma(alpha)
+    x = g / g.sum(axis=1, keepdims=True)
+    log_norm = gammaln(m * a + tilt) + gammaln(a) - gammaln(m * a) - gammaln(a + tilt)
+    ratio = np.log(m) - log_norm - logsumexp(tilt * np.log(x), axis=1)
+    expected = logsumexp(ratio + log_ndtr(-z / np.sqrt((x**2).sum(axis=1)))) - np.log(n)
+    c, log_p = DirichletMix(m, a).log_nodes()
+    assert logsumexp(log_p + log_ndtr(-z / np.sqrt(c))) == pytest.approx(expected, abs=0.3)
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 5])
