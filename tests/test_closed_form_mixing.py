@@ -13,6 +13,7 @@ from scipy.special import ndtr
 from helpers import D, D_nat, disparity, known, trained
 from linfair._check import AssumptionError
 from linfair.gaussian import ClassGaussians
+from linfair.linear import LinearClassifier
 from linfair.mixing import BetaLambda, DirichletMix, FixedLambda, NoMix, UniformMix, WithOriginal
 from linfair.norms import Threat
 from linfair.solvers.closed_form import (
@@ -147,6 +148,34 @@ def test_at_the_set_point_a_random_mix_changes_nothing():
     c, p = beta_nodes(1.0)
     tilted = p * c**-0.5 * np.exp(-(a**2) / (2 * c))
     assert found.c_eff == pytest.approx(tilted.sum() / (tilted / c).sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("sigma, K, c_eff", [(0.3, 1.7, 0.95098), (1.0, 5.3, 0.635855), (0.3, 5.3, 0.780779)])
+def test_the_effective_c_where_priors_meet_the_sd_ratio_to_rounding(sigma, K, c_eff):
+    found = optimal_classifier(ClassGaussians.two_class([6.0, 0.0], sigma, K, K), Threat("l2", 0.5), BetaLambda(1.0))
+    assert found.info["c_eff"] == pytest.approx(c_eff, abs=1e-5)
+
+
+@pytest.mark.parametrize("tau", [-1.0, 1e-9, 0.1, 3.0, 80.0])
+@pytest.mark.parametrize("law", [BetaLambda(1.0), DirichletMix(3, 1.0), WithOriginal(UniformMix(50), 0.3)], ids=repr)
+def test_the_effective_c_is_continuous_at_the_set_point(tau, law):
+    limit = random_optimum(tau, 2.0, 2.0, law).c_eff
+    for Lam in (1e-16, 1e-14, 1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5):
+        assert random_optimum(tau, 2.0, 2.0 * np.exp(-Lam), law).c_eff == pytest.approx(limit, rel=2 * Lam + 1e-7)
+    assert random_optimum(80.0, 1.0 + 1e-12, 1.0, law).c_eff == pytest.approx(
+        random_optimum(80.0, 1.0 + 1e-6, 1.0, law).c_eff, rel=1e-6
+    )
+
+
+def test_a_dirichlet_law_too_narrow_for_its_largest_weight():
+    law = DirichletMix(2000, 200.0)
+    model = ClassGaussians([[-0.75], [0.75]], 1.0)
+    assert LinearClassifier([1.0], 0.0).class_risks(model, mix=law).log_value == pytest.approx(-564.129, abs=1e-3)
+    found = optimal_classifier(ClassGaussians.two_class([3.0, 0.0], 1.0, 2.0), Threat("l2", 0.2), law)
+    assert found.status == Status.OPTIMAL
+    fixed = threshold(2.6, 2.0, c_minus=law.mean_c, c_plus=law.mean_c)
+    assert (found.info["u"], found.info["v"]) == pytest.approx(fixed, abs=1e-6)
+    assert found.info["c_eff"] == pytest.approx(law.mean_c, rel=1e-3)
 
 
 @pytest.mark.parametrize("a", [0.2, 1.0, 5.0])

@@ -233,8 +233,8 @@ def random_optimum(tau: ArrayLike, K: ArrayLike, r: ArrayLike, law: Law) -> Rand
     The density of a mixed score is ``p(x) = E[c^{-1/2} phi(x / sqrt(c))]``. Stationary thresholds solve
     ``log p(v) - log p(u) = Lam`` on ``u + K v = tau``; each is that of a fixed ``c_eff = (u^2 - v^2) / (2 Lam)`` within
     the support of c. A law of very different c can have several minima: the one of least training risk is returned. At
-    Lam = 0 it is the equaliser whatever the law, and c_eff is the limit ``1 / E[1/c | a]``. Where nothing is stationary
-    the margins are NaN and the constant classifier is optimal.
+    Lam = 0 it is the equaliser whatever the law, and c_eff, where the quotient cancels, its limit ``1 / E[1/c | a]``.
+    Where nothing is stationary the margins are NaN and the constant classifier is optimal.
     """
     points = np.broadcast_arrays(as_array("tau", tau), as_positive("K", K), as_positive("r", r))
     cells = zip(*(a.ravel().tolist() for a in points), strict=True)
@@ -264,10 +264,8 @@ def _random_point(tau: float, K: float, r: float, law: Law) -> tuple[float, floa
         return np.nan, np.nan, np.nan, False
     if np.isnan(high):
         high = -tau / (K * K - 1.0)  # where the roots of the largest c that has any meet
-    if Lam == 0.0 or low == high:
+    if abs(Lam) < 1e-15 or low == high:  # r = K to rounding
         u = float(low)
-        posterior = weight - u * u / (2.0 * c)
-        c_eff = float(np.exp(log_sum_exp(posterior) - log_sum_exp(posterior - np.log(c))))
     else:
         pad = 1e-12 * max(1.0, abs(low), abs(high))
         points = int(np.clip(10.0 * abs(high - low) / np.sqrt(c.min()), 2, 4000))  # ten a width of the narrowest part
@@ -275,8 +273,13 @@ def _random_point(tau: float, K: float, r: float, law: Law) -> tuple[float, floa
         rising = np.flatnonzero(np.diff(np.sign(slope(grid))) > 0)
         minima = [find_root(lambda x: float(slope(np.array(x))[0]), grid[k], grid[k + 1]) for k in rising]
         u = min(minima, key=risk, default=np.nan)
-        c_eff = (u * u - ((tau - u) / K) ** 2) / (2.0 * Lam)
-    return u, (tau - u) / K, float(c_eff), bool(risk(u) <= constant_risk(K, r))
+    v = (tau - u) / K
+    if low == high or abs(u * u - v * v) <= 1e-6 * max(u * u, v * v, support[0]):  # rounding is all that is left of it
+        posterior = weight - ((abs(u) + abs(v)) / 2.0) ** 2 / (2.0 * c)
+        c_eff = np.exp(log_sum_exp(posterior) - log_sum_exp(posterior - np.log(c)))
+    else:
+        c_eff = (u * u - v * v) / (2.0 * Lam)
+    return u, v, float(np.clip(c_eff, *support)), bool(risk(u) <= constant_risk(K, r))
 
 
 def optimal_classifier(
