@@ -83,6 +83,21 @@ def test_remargin_does_not_cancel():
         ("price-of-fairness", {"tau": 1.0}),
         ("limit-natural-disparity-priors", {"tau": 0.5, "r": 4}),
         ("group-attack-equivalence", {"variances": (0.0, 1.0, 1.0, 1.0)}),
+        (
+            "mixup-any-covariance",
+            {"cov_minus": ((4, 0), (0, 0.1)), "cov_plus": ((0.1, 0), (0, 4)), "delta": (2, 2), "eps": 0.05},
+        ),
+        (
+            "mixup-any-covariance",
+            {"cov_minus": ((1, 0), (0, 0.1)), "cov_plus": ((1, 0), (0, 2)), "delta": (4, 1), "eps": 0.5},
+        ),
+        ("distance-gap", {"tau_far": 300.0}),
+        ("distance-amplification", {"tau_far": 300.0}),
+        ("radius-gap", {"delta": (300.0, 2.0)}),
+        ("robust-training-natural-gap", {"delta": (300.0, 2.0)}),
+        ("random-lambda", {"tau": 300.0}),
+        ("mixup-natural-gap", {"tau": 100.0, "e": 10.0}),
+        ("dirichlet-rate", {"tau": 300.0}),
     ],
 )
 def test_what_a_statement_does_not_cover_is_refused(name, parameters):
@@ -117,9 +132,31 @@ def test_what_a_statement_covers_has_values(name, parameters):
         ("hinge-minimiser", {"K": 1.294, "delta": (92.8, 46.4)}),
         ("xu-gap", {"K": 1.0 + 1e-9}),
         ("xu-gap", {"K": 100.0}),
+        ("soft-label-shift", {"K": 100.0, "rho": 1.0, "r": 10.0}),
+        ("soft-label-shift", {"K": 50.0, "rho": 1.0, "r": 10.0}),
+        ("soft-label-shift", {"tau": -60.0}),
+        ("soft-label-shift", {"K": 2.0, "rho": 0.01, "r": 1e6}),
+        (
+            "mixup-any-covariance",
+            {"cov_minus": ((4, 0), (0, 0.1)), "cov_plus": ((0.1, 0), (0, 4)), "delta": (2, 2.02), "eps": 0.05},
+        ),
+        ("distance-gap", {"tau_far": 105.0}),
+        ("distance-amplification", {"tau_far": 105.0}),
+        ("radius-gap", {"delta": (104.0, 2.0)}),
+        ("dirichlet-rate", {"alpha": 10.0}),
+        ("dirichlet-rate", {"alpha": 100.0}),
+        ("dirichlet-rate", {"tau": 9.0}),
     ],
 )
 def test_a_statement_holds_wherever_its_assumptions_do(theorem, parameters):
     """Rates are compared where they are rates, whatever K, r and the distance; equal sds do not cancel."""
     values = THEOREMS[theorem].analytic(**parameters)
     assert THEOREMS[theorem].conclusion(values), values
+
+
+@pytest.mark.parametrize("tau", [9.0, 40.0])
+def test_a_ratio_of_rates_without_errors_is_a_number_with_an_error(tau):
+    for seed in range(3):
+        for name, found in THEOREMS["limit-distance-ratio"].empirical(100, seed, tau=tau).items():
+            assert np.isfinite(found).all(), name
+            assert found.se > 0

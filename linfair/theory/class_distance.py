@@ -12,6 +12,9 @@ from linfair.theory.twins import disparity_at, disparity_of, margin_errors, mean
 
 DAFA = "Lee et al. 2024 (DAFA), in the model of Xu et al. 2021"
 NEAR_FAR = Assumption("0 < tau_near < tau_far", lambda tau_near, tau_far, **_: 0 < tau_near < tau_far)
+REPRESENTABLE = Assumption(
+    "tau_far <= 35 (K + 1), or double precision has no disparity", lambda tau_far, K, **_: tau_far <= 35 * (K + 1)
+)
 
 
 def _interior_near(tau_near, K, r=1.0, **_):
@@ -50,7 +53,13 @@ DISTANCE = Theorem(
     ours=(
         "The statement for any priors and l_p norm; the ratio and the amplification behave otherwise (see the limits)."
     ),
-    assumptions=(K_ABOVE_1, NEAR_FAR, Assumption("r > 0, r != K", lambda r, K, **_: r > 0 and r != K), INTERIOR),
+    assumptions=(
+        K_ABOVE_1,
+        NEAR_FAR,
+        REPRESENTABLE,
+        Assumption("r > 0, r != K", lambda r, K, **_: r > 0 and r != K),
+        INTERIOR,
+    ),
     defaults={"tau_near": 3.0, "tau_far": 6.0, "K": 2.0, "r": 1.0},
     analytic_values=_gap,
     empirical_values=_gap_twin,
@@ -69,8 +78,9 @@ def _ratio(tau_near, tau_far, K, r):
 def ratio_twin(tau, K, r, n, rng):
     """R_+/R_- of the optimal classifier on fresh samples, its error by the delta method; and the disparity."""
     found = margin_errors(tau, K, float(optimum(tau, K, r).u), n, rng, r)
-    minus, plus = found.rate
-    return Estimate(plus / minus, plus / minus * float(np.hypot(*(found.se / found.rate)))), disparity_of(found)
+    rate = np.where(found.rate == 0.0, 0.5 / (found.counts + 1.0), found.rate)  # half an error, as its error has it
+    ratio = float(rate[1] / rate[0])
+    return Estimate(ratio, ratio * float(np.hypot(*(found.se / rate)))), disparity_of(found)
 
 
 def _ratio_twin(n, rng, tau_near, tau_far, K, r):
@@ -152,6 +162,7 @@ AMPLIFICATION = Theorem(
     assumptions=(
         K_ABOVE_1,
         NEAR_FAR,
+        REPRESENTABLE,
         Assumption("e > 0", lambda e, **_: e > 0),
         Assumption(
             "tau_near - 2e >= sqrt(2 log K)", lambda tau_near, K, e, **_: tau_near - 2 * e >= np.sqrt(2 * np.log(K))

@@ -11,7 +11,7 @@ from linfair.gaussian import ClassGaussians
 from linfair.mixing import DirichletMix, UniformMix
 from linfair.norms import Threat
 from linfair.solvers.closed_form import minimax_risk, random_optimum, threshold
-from linfair.theory.same_class_mixup import K_ABOVE_1, TAU_POSITIVE, ZHONG, interior
+from linfair.theory.same_class_mixup import K_ABOVE_1, REPRESENTABLE, TAU_POSITIVE, ZHONG, interior
 from linfair.theory.theorem import Assumption, Estimate, Theorem
 from linfair.theory.twins import disparity_at, disparity_of, errors, mean_of, trained_margins
 
@@ -61,18 +61,21 @@ M_WAY = Theorem(
 
 
 def _dirichlet(tau, K, r, m, alpha):
+    """The rate is leading order where the large weight is small, ``x^3 = a^2 / (m alpha)``, and its square far above
+    the mean of c, ``(1 + 1/alpha) / m``: the m of the rate are as far out at any a and alpha as 2048 and 8192 at 1.
+    """
     a, Lam = tau / (K + 1.0), np.log(K / r)
-    gaps = []
-    for way in (2048, 8192):
+    far = 8192.0 * max(a * a, ((1.0 + alpha) / 2.0) ** 3 / a**4) / alpha
+    ways, gaps = (round(far / 4.0), round(far)), []
+    for way in ways:
         best = random_optimum(tau, K, r, DirichletMix(way, alpha))
         gaps.append(best.u - best.v)
     best = random_optimum(tau, K, r, DirichletMix(m, alpha))
     return {
         "robust disparity": best.disparity,
         "robust disparity, uniform weights": disparity_at(threshold(tau, K, r, c_minus=1 / m, c_plus=1 / m)[0], tau, K),
-        "local slope of log(u - v) in log m": np.log(gaps[1] / gaps[0]) / np.log(4.0),
-        "u - v over Lam a^(1/3) (m alpha)^(-2/3) at m = 8192": gaps[1]
-        / (Lam * a ** (1 / 3) * (8192 * alpha) ** (-2 / 3)),
+        "local slope of log(u - v) in log m": np.log(gaps[1] / gaps[0]) / np.log(ways[1] / ways[0]),
+        "u - v over Lam a^(1/3) (m alpha)^(-2/3)": gaps[1] / (Lam * a ** (1 / 3) * (ways[1] * alpha) ** (-2 / 3)),
     }
 
 
@@ -96,7 +99,8 @@ DIRICHLET = Theorem(
         K_ABOVE_1,
         TAU_POSITIVE,
         Assumption("prior ratio r < K", lambda r, K, **_: 0 < r < K),
-        Assumption("alpha > 0, m >= 2", lambda alpha, m, **_: alpha > 0 and m >= 2),
+        REPRESENTABLE,
+        Assumption("0.05 <= alpha <= 1e4, m >= 2", lambda alpha, m, **_: 0.05 <= alpha <= 1e4 and m >= 2),
         interior(),
     ),
     defaults={"tau": 3.0, "K": 2.0, "r": 1.0, "m": 8, "alpha": 1.0},
@@ -105,7 +109,7 @@ DIRICHLET = Theorem(
     conclusion=lambda value: (
         value["robust disparity"] > value["robust disparity, uniform weights"]
         and -0.68 < value["local slope of log(u - v) in log m"] < -0.60
-        and 0.85 < value["u - v over Lam a^(1/3) (m alpha)^(-2/3) at m = 8192"] < 1.0
+        and 0.85 < value["u - v over Lam a^(1/3) (m alpha)^(-2/3)"] < 1.0
     ),
     twin="trained",
     figure="m_way",
@@ -114,31 +118,36 @@ DIRICHLET = Theorem(
 
 @cache
 def _solutions(cov_minus, cov_plus, delta, norm, eps):
-    """The model, the threat, and the local optimum of the m-way mixed training risk for some m."""
+    """The model, the threat, the local optimum of the m-way mixed training risk for some m, and the limit."""
+    from linfair.solvers.convex import minimax_fair
     from linfair.solvers.local import average_risk
 
     half = np.asarray(delta) / 2
     model = ClassGaussians(np.stack([-half, half]), np.stack([cov_minus, cov_plus]))
     threat = Threat(norm, eps)
-    return model, threat, {m: average_risk(model, threat, UniformMix(m)) for m in (1, 2, 4, 64)}
+    found = {m: average_risk(model, threat, UniformMix(m)) for m in (1, 2, 4, 64, 1024)}
+    return model, threat, found, minimax_fair(model, threat)
+
+
+def _sd_ratio(**parameters):
+    """``K_0``, of the scores of the minimax-fair classifier."""
+    model, _, _, fair = _solutions(**parameters)
+    return float(np.divide(*model.sds(fair.classifier.w)[::-1]))
 
 
 def _anisotropic(**parameters):
-    from linfair.solvers.convex import minimax_fair
-
-    model, threat, found = _solutions(**parameters)
-    fair = minimax_fair(model, threat)
-    K0, kappa = float(np.divide(*model.sds(fair.classifier.w)[::-1])), fair.info["kappa_low"]
+    _, _, found, fair = _solutions(**parameters)
+    K0, kappa = _sd_ratio(**parameters), fair.info["kappa_low"]
     rate = np.exp(-kappa * kappa / 2) / np.sqrt(2 * np.pi) * np.log(K0) / kappa
-    return {f"|robust disparity|, {m}-way": abs(s.risks.disparity) for m, s in found.items()} | {
+    return {f"|robust disparity|, {m}-way": abs(found[m].risks.disparity) for m in (1, 2, 4, 64)} | {
         "worst class risk, 64-way": found[64].risks.value.max(),
         "minimax-fair risk": fair.objective,
-        "exact over leading rate at 64": found[64].risks.disparity * 64 / rate,
+        "exact over leading rate at 1024": found[1024].risks.disparity * 1024 / rate,
     }
 
 
 def _anisotropic_twin(n, rng, **parameters):
-    model, threat, found = _solutions(**parameters)
+    model, threat, found, _ = _solutions(**parameters)
     estimates = {}
     for m in (1, 4):
         gap = disparity_of(errors(found[m].classifier, model, n, rng, threat))
@@ -163,7 +172,7 @@ ANISOTROPIC = Theorem(
     ),
     assumptions=(
         Assumption("||delta||_p > 2 eps", lambda delta, norm, eps, **_: bool(Threat(norm).ball.of(delta) > 2 * eps)),
-        Assumption("different covariances", lambda cov_minus, cov_plus, **_: not np.allclose(cov_minus, cov_plus)),
+        Assumption("K_0 != 1, by 1e-3 at least", lambda **p: abs(np.log(_sd_ratio(**p))) >= 1e-3),
         Assumption("both robust risks at most 1/2", lambda **p: _solutions(**p)[2][1].risks.value.max() <= 0.5),
     ),
     defaults={
@@ -180,7 +189,7 @@ ANISOTROPIC = Theorem(
         > value["|robust disparity|, 2-way"]
         > value["|robust disparity|, 4-way"]
         > value["|robust disparity|, 64-way"]
-        and abs(value["exact over leading rate at 64"] - 1) < 0.1
+        and abs(value["exact over leading rate at 1024"] - 1) < 0.1
         and abs(value["worst class risk, 64-way"] - value["minimax-fair risk"]) < 1e-2
     ),
     twin="Monte Carlo",

@@ -41,6 +41,10 @@ def _radius_twin(n, rng, delta, K, r, norm, eps):
 ATTACK_LEAVES_A_GAP = Assumption(
     "0 < 2 eps < ||delta||_p", lambda delta, norm, eps, **_: bool(0 < 2 * eps < Threat(norm).ball.of(delta))
 )
+REPRESENTABLE = Assumption(
+    "||delta||_2 <= 35 (K + 1), or double precision has no disparity",
+    lambda delta, K, **_: bool(np.linalg.norm(delta) <= 35 * (K + 1)),
+)
 INTERIOR = Assumption(
     "an interior optimum at the largest radius",
     lambda delta, K, r, norm, eps: bool(
@@ -66,6 +70,7 @@ RADIUS = Theorem(
         K_ABOVE_1,
         Assumption("prior ratio r < K", lambda r, K, **_: 0 < r < K),
         ATTACK_LEAVES_A_GAP,
+        REPRESENTABLE,
         INTERIOR,
     ),
     defaults={"delta": (3.0, 2.0, 1.0, 0.5), "K": 2.0, "r": 1.0, "norm": "linf", "eps": 0.4},
@@ -105,7 +110,13 @@ NATURAL_COST = Theorem(
     ),
     setting="Xu et al. 2021 and Ma, Wang and Liu 2022",
     ours="The statement for directions that turn; it needs isotropic classes (limit-radius-anisotropic).",
-    assumptions=(K_ABOVE_1, Assumption("prior ratio r <= 1", lambda r, **_: 0 < r <= 1), ATTACK_LEAVES_A_GAP, INTERIOR),
+    assumptions=(
+        K_ABOVE_1,
+        Assumption("prior ratio r <= 1", lambda r, **_: 0 < r <= 1),
+        ATTACK_LEAVES_A_GAP,
+        REPRESENTABLE,
+        INTERIOR,
+    ),
     defaults={"delta": (3.0, 2.0, 1.0, 0.5), "K": 2.0, "r": 1.0, "norm": "linf", "eps": 0.4},
     analytic_values=_natural,
     empirical_values=_natural_twin,

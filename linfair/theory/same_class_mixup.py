@@ -16,6 +16,9 @@ ROUNDING = 1e-14
 """Room for equality at the edge of a hypothesis (r = K)."""
 K_ABOVE_1 = Assumption("K > 1", lambda K, **_: K > 1)
 TAU_POSITIVE = Assumption("tau > 0", lambda tau, **_: tau > 0)
+REPRESENTABLE = Assumption(
+    "tau <= 35 (K + 1), or double precision has no disparity", lambda tau, K, **_: tau <= 35 * (K + 1)
+)
 
 
 def interior(c_minus=1.0, c_plus=1.0) -> Assumption:
@@ -109,7 +112,13 @@ NATURAL_GAP = Theorem(
     ),
     setting=ZHONG,
     ours="The limit, and the condition r <= K.",
-    assumptions=(*ROBUST_GAP.assumptions, Assumption("e > 0", lambda e, **_: e > 0)),
+    assumptions=(
+        *ROBUST_GAP.assumptions,
+        Assumption(
+            "e > 0, tau/(K + 1) + e/K <= 35, or double precision has no disparity",
+            lambda tau, K, e, **_: e > 0 and tau / (K + 1) + e / K <= 35,
+        ),
+    ),
     defaults=GAP_DEFAULTS,
     analytic_values=lambda **p: (
         _natural(**p)
@@ -162,6 +171,7 @@ RANDOM_LAMBDA = Theorem(
         Assumption("prior ratio r < K", lambda r, K, **_: 0 < r < K),
         Assumption("a > 0", lambda a, **_: a > 0),
         TAU_POSITIVE,
+        REPRESENTABLE,
         Assumption(
             "an interior optimum under the law",
             lambda tau, K, r, a: bool(random_optimum(tau, K, r, BetaLambda(a)).interior_optimal),
