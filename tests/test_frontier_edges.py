@@ -1,4 +1,5 @@
 """The frontier where floating point ends: singular covariances, the slightest disparities, sd ratios, far classes."""
+# pyright: reportOptionalOperand=false
 
 import numpy as np
 import pytest
@@ -68,3 +69,55 @@ def test_far_classes(tau, most):
     want = ndtr(-tau / 3.0) if most == 0.0 else (best.risk_minus + best.risk_plus) / 2.0
     assert found.status == Status.OPTIMAL
     assert found.objective == pytest.approx(float(want), rel=1e-6)
+
+
+@pytest.mark.parametrize("covs", [[0.0, 1.0], [1.0, 0.0]])
+@pytest.mark.parametrize("shift", [0.0, 1e7])
+@pytest.mark.parametrize("dim", [1, 2])
+def test_a_class_without_any_spread(covs, shift, dim):
+    """The boundary passes as near to the point as it likes: risks of 0 and Phi(-2.8)."""
+    means = np.zeros((2, dim))
+    means[:, 0] = shift, shift + 3.0
+    for most in (1.0, 0.1, 0.0):
+        found = RiskFrontier(ClassGaussians(means, covs), Threat("l2", 0.1)).average_risk(most)
+        assert found.objective == pytest.approx(ndtr(-2.8) / 2.0, rel=1e-7)
+        if most == 0.0:  # a point has a risk of 0 or 1
+            assert (found.status, found.gap) == (Status.INACCURATE, np.inf)
+        else:
+            assert found.status == Status.OPTIMAL if shift == 0.0 else found.gap < 1e-9
+    assert found.info["lower_bound"] == pytest.approx(ndtr(-2.8))
+
+
+@pytest.mark.parametrize("covs", [[0.0, 1.0], [1.0, 0.0]])
+def test_a_point_nearly_bridged(covs):
+    found = RiskFrontier(
+        ClassGaussians([[0.5, 0.1], [3.0, -0.4]], covs), Threat("l1", (0.9999 * 3, 0.0))
+    ).average_risk()
+    assert found.objective == pytest.approx(ndtr(-0.0003 / np.sqrt(2)) / 2, rel=1e-9)
+    assert found.gap < 1e-9
+
+
+@pytest.mark.parametrize("K", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("most", [0.0, 0.2, 1.0])
+def test_classes_that_meet_have_a_bound(K, most):
+    """No more than ``z_+ = -z_- / K`` is possible."""
+    model = ClassGaussians([[0.0], [1.0]], [1.0, K**2], [0.3, 0.7])
+    found = RiskFrontier(model, Threat("l2", 0.5)).average_risk(most)
+    x = np.linspace(-50.0, 50.0, 100001)
+    risks = np.array([ndtr(-x), ndtr(x / K)])
+    want = (model.priors @ risks)[np.abs(risks[1] - risks[0]) <= most].min()
+    assert (found.status, found.objective) == (Status.NOT_ROBUSTLY_SEPARABLE, 0.5)
+    assert found.info["lower_bound"] == pytest.approx(want, abs=1e-3)
+    assert found.info["lower_bound"] <= want + 1e-12
+    assert found.gap == pytest.approx(0.5 - found.info["lower_bound"])
+    assert (found.info["angle"], found.info["points"]) == (None, 0)
+
+
+def test_classes_without_risk_have_a_bound():
+    found = RiskFrontier(ClassGaussians([[0.0, 0.0], [1.0, 0.0]], [[0.0, 1.0]] * 2), Threat("l2", 0.1)).average_risk()
+    assert (found.status, found.objective, found.gap) == (Status.ROBUSTLY_SEPARABLE, 0.0, 0.0)
+    assert {k: found.info[k] for k in ("lower_bound", "angle", "points")} == {
+        "lower_bound": 0,
+        "angle": None,
+        "points": 0,
+    }

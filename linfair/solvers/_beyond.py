@@ -11,22 +11,8 @@ from linfair.linear import LinearClassifier
 from linfair.norms import Threat
 from linfair.solvers import local
 from linfair.solvers._line import least_on_line, lowest
+from linfair.solvers._pair import with_share
 from linfair.solvers._rank import scaled_root
-
-SHARE = 1e-10
-"""Of the distance between the classes, in front of the boundary and behind it at least."""
-
-
-def with_share(model: ClassGaussians, threat: Threat, w: np.ndarray, share: float) -> LinearClassifier:
-    """Direction w [d]; in front of the threshold, class "-" has a share of the distance ``w.Delta - ebar ||w||_*``.
-
-    A share outside [0, 1] gives one class up.
-    """
-    w = w / np.linalg.norm(w)
-    minus, plus = np.array([-1.0, 1.0]) * (model.means @ w) - threat.radii(2) * threat.dual_norm(w)
-    if 0.0 <= share <= 1.0:
-        share = min(max(share, SHARE), 1.0 - SHARE)  # a class without spread must not lie on the boundary
-    return LinearClassifier(w, np.array(minus - share * (minus + plus)))
 
 
 def beyond(model: ClassGaussians, ends: Sequence[float], allowed: float) -> float:
@@ -75,7 +61,8 @@ def _steepest(model: ClassGaussians, own: int) -> tuple[float, np.ndarray] | Non
     root = scaled_root(covs[1 - own])
     if root.shape[1] < len(root):
         return None
-    left, ratios, _ = np.linalg.svd(np.linalg.solve(root, scaled_root(covs[own])), full_matrices=False)
+    given = scaled_root(covs[own]) if covs[own].any() else np.zeros((model.dim, 1))
+    left, ratios, _ = np.linalg.svd(np.linalg.solve(root, given), full_matrices=False)
     return float(ratios[0]) * (1.0 + 1e-9), np.linalg.solve(root.T, left[:, 0])
 
 

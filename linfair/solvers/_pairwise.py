@@ -149,9 +149,9 @@ def _meet(
 
 def meeting_pair(model: ClassGaussians, threat: Threat) -> bool:
     """Whether the attack can move two of the means onto each other: then kappa* <= 0."""
-    radii, means = threat.radii(model.n_classes), model.means
+    radii, means, covs = threat.radii(model.n_classes), model.means, model.full_covs()
     return any(
-        bridged(threat, means[y] - means[j], float(radii[y] + radii[j]))[0]
+        bridged(threat, means[y] - means[j], float(radii[y] + radii[j]), covs[y] + covs[j])[0]
         for y in range(model.n_classes)
         for j in range(y)
     )

@@ -143,22 +143,23 @@ def minimax_fair(model: ClassGaussians, threat: Threat, *, solver: str = "CLARAB
 
     Returns:
         ``info["kappa_low"] <= kappa* <= info["kappa_high"]``, certified by a primal and a repaired dual point, and
-        ``gap = kappa_high - kappa_low`` (which bounds the gap of the risk, as Phi has slope below 1). The classifier
-        has ``||w||_2 = 1``. OPTIMAL; INACCURATE; NOT_ROBUSTLY_SEPARABLE when kappa* <= 0: then no classifier is
-        returned, a fair coin has the best worst risk 1/2, and ``risks`` are its risks; ROBUSTLY_SEPARABLE when
-        singular covariances allow risk 0 (kappa* = inf).
+        ``gap = kappa_high - kappa_low`` (which bounds the gap of the risk, as Phi has slope below 1), more where the
+        rounding of b takes from the classifier's margins; the objective counts that, too. The classifier has
+        ``||w||_2 = 1``. OPTIMAL; INACCURATE; NOT_ROBUSTLY_SEPARABLE when kappa* <= 0: then no classifier is returned, a
+        fair coin has the best worst risk 1/2, and ``risks`` are its risks; ROBUSTLY_SEPARABLE when singular covariances
+        allow risk 0 (kappa* = inf).
     """
     import cvxpy as cp
 
     threat, delta, ebar = pair_of(model, threat)
     method = f"SOCP, cvxpy, {solver}"
-    if bridged(threat, delta, ebar)[0]:
-        return unseparable(method)
     covs = model.full_covs()
+    if bridged(threat, delta, ebar, covs.sum(0))[0]:
+        return unseparable(method)
     free = zero_risk_direction(covs, delta, threat)
     if free is not None:
         return zero_risk(model, threat, free, method)
-    far, wide = float(np.linalg.norm(delta)), float(np.sqrt(np.trace(covs.sum(0)) / (2 * model.dim)))
+    far, wide = float(np.linalg.norm(delta)), float(np.sqrt(np.trace(covs.sum(0)) / (2 * model.dim))) or 1.0
     roots = [root_of(cov) / wide for cov in covs]
     w = cp.Variable(model.dim)
     spreads = [cp.Variable(model.dim) for _ in roots]

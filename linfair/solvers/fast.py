@@ -13,7 +13,7 @@ from linfair.linear import LinearClassifier
 from linfair.norms import Threat
 from linfair.solvers._descent import Logistic, follow_erm
 from linfair.solvers._erm import Erm, Loss, Units
-from linfair.solvers._pair import bracketed, bridged, pair_of, unseparable, zero_risk, zero_risk_direction
+from linfair.solvers._pair import RESOLVED, bracketed, bridged, pair_of, unseparable, zero_risk, zero_risk_direction
 from linfair.solvers._smooth import Path, kinks, smooth_dual_norm
 from linfair.solvers.certificates import dual_bound, kappa_bracket, margin_bracket
 from linfair.solvers.solution import Solution, Status
@@ -135,13 +135,17 @@ def minimax_fair(model: ClassGaussians, threat: Threat) -> Solution:
     that it cannot certify is handed to the convex program.
     """
     threat, delta, ebar = pair_of(model, threat)
-    stuck, rest = bridged(threat, delta, ebar)
+    covs = model.full_covs()
+    stuck, rest = bridged(threat, delta, ebar, covs.sum(0))
     if stuck:
         return unseparable("projection of Delta")
-    covs = model.full_covs()
     free = zero_risk_direction(covs, delta, threat)
     if free is not None:
         return zero_risk(model, threat, free, "projection of Delta")
+    if not covs.any():  # a lift, and a distance in the rounding of its projection
+        other = _by_cones(model, threat)
+        undecided = other.maybe_classifier is None
+        return bracketed(model, threat, rest, 0.0, np.inf, "projection of Delta") if undecided else other
     spread = float(model.sds(rest).sum())
     w = rest * (float(rest @ rest) / spread**2) if spread > 0.0 else rest
     scale = float(rest @ rest) / max(spread, 1e-6 * float(np.sqrt(covs.max())))  # at most kappa*
@@ -160,12 +164,16 @@ def minimax_fair(model: ClassGaussians, threat: Threat) -> Solution:
         if high - low <= 1e-11 * (1.0 + low):
             break
     found = bracketed(model, threat, best, low, high, "Newton", iterations=path.steps)
-    if found.status != Status.INACCURATE:
+    if found.status != Status.INACCURATE or high - low <= RESOLVED * (1.0 + low):
         return found
+    other = _by_cones(model, threat)
+    return other if other.status == Status.OPTIMAL or other.info["kappa_low"] > low else found
+
+
+def _by_cones(model: ClassGaussians, threat: Threat) -> Solution:
     from linfair.solvers import convex
 
-    other = convex.minimax_fair(model, threat)
-    return other if other.status == Status.OPTIMAL or other.info["kappa_low"] > low else found
+    return convex.minimax_fair(model, threat)
 
 
 class _Minimax:

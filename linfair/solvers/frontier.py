@@ -28,9 +28,9 @@ from linfair.gaussian import ClassGaussians
 from linfair.linear import ClassRisks, LinearClassifier
 from linfair.norms import Threat
 from linfair.solvers import fast
-from linfair.solvers._beyond import beyond, rivals_beyond, with_share
+from linfair.solvers._beyond import beyond, rivals_beyond
 from linfair.solvers._line import least_on_line
-from linfair.solvers._pair import CERTAIN, bridged, pair_of, unseparable, zero_risk, zero_risk_direction
+from linfair.solvers._pair import CERTAIN, bridged, pair_of, unseparable, with_share, zero_risk, zero_risk_direction
 from linfair.solvers._rank import scale_of
 from linfair.solvers.solution import Solution, Status
 
@@ -40,6 +40,8 @@ CELLS = 300
 QUARTER = np.pi / 2.0
 FAR = 1e3
 """A margin in sds that stands for any larger one."""
+HALVINGS = 60
+"""Of an angle: what is nearer to an end is the end."""
 ROUNDING = 1e-10
 """What a disparity may exceed its bound by."""
 SOFT = (1e-5, 1e-3)
@@ -89,8 +91,9 @@ class RiskFrontier:
     def __init__(self, model: ClassGaussians, threat: Threat) -> None:
         self.model, self.threat = model, threat
         lifted, delta, ebar = pair_of(model, threat)
-        self._stuck = bridged(lifted, delta, ebar)[0]
-        self._free = None if self._stuck else zero_risk_direction(model.full_covs(), delta, lifted)
+        covs = model.full_covs()
+        self._stuck = bridged(lifted, delta, ebar, covs.sum(0))[0]
+        self._free = None if self._stuck else zero_risk_direction(covs, delta, lifted)
         self._points: dict[float, FrontierPoint] = {}
         self._unit: Margins = (1.0, 1.0)
         self._angles: tuple[float, float, float] | None = None
@@ -123,8 +126,10 @@ class RiskFrontier:
         return self._angles
 
     def _certain(self, k: int, end: float, angle: float) -> float:
-        """An angle towards an end at which class k has a margin of 40 sds or more."""
-        while angle != end and self._solve(angle).attained[k] < CERTAIN:
+        """An angle towards an end at which class k has a margin of 40 sds or more, if there is one."""
+        for _ in range(HALVINGS):
+            if angle == end or self._solve(angle).attained[k] >= CERTAIN:
+                break
             angle = (angle + end) / 2.0
         return angle
 
@@ -149,11 +154,15 @@ class RiskFrontier:
             ray = ray[0], ray[0]
         found = fast.minimax_fair(self.model.scaled(np.square(ray)), self.threat)
         w, low, high = found.classifier.w, found.info["kappa_low"], found.info["kappa_high"]
-        minus, plus = ray * self.model.sds(w)
-        share = minus / (minus + plus) if minus + plus > 0.0 else 0.5
-        classifier = with_share(self.model, self.threat, w, float(share))
+        classifier = self._split(w, ray)
         risks = classifier.class_risks(self.model, self.threat)
         return FrontierPoint(angle, classifier, risks, _times(low, ray), _times(high, ray))
+
+    def _split(self, w: np.ndarray, ray: Margins) -> LinearClassifier:
+        """Direction w with both margins on a ray."""
+        minus, plus = ray * self.model.sds(w)
+        share = minus / (minus + plus) if minus + plus > 0.0 else 0.5
+        return with_share(self.model, self.threat, w, float(share))
 
     def average_risk(self, max_disparity: float = 1.0, *, tol: float = 1e-8) -> Solution:
         """The least average robust 0-1 risk of a linear classifier with ``|R_+ - R_-| <= max_disparity``, certified.
@@ -171,10 +180,10 @@ class RiskFrontier:
             Objective: the average risk. OPTIMAL; CONSTANT_OPTIMAL (one class for all); INACCURATE, with its gap: a
             class risk above 1/2 may allow less (some directions and the minima of
             :func:`linfair.solvers.local.average_risk` are tried), or a class that must have a risk does not vary in the
-            best direction, which can then only be approached. NOT_ROBUSTLY_SEPARABLE (kappa* <= 0): no classifier, and
-            nothing is said of the average risk but a fair coin's 1/2. ROBUSTLY_SEPARABLE: risk 0.
-            ``info["lower_bound"]``; ``info["points"]``, how many the frontier knows by then; ``info["angle"]``, None
-            off the frontier.
+            best direction, which can then only be approached; the gap is inf where no classifier as fair as asked was
+            found. NOT_ROBUSTLY_SEPARABLE (kappa* <= 0): no classifier, but a fair coin's 1/2, with its gap.
+            ROBUSTLY_SEPARABLE: risk 0. ``info["lower_bound"]``; ``info["points"]``, how many the frontier knows by
+            then; ``info["angle"]``, None off the frontier.
 
         Raises:
             ValueError: max_disparity outside [0, 1], tol not above 0.
@@ -183,32 +192,44 @@ class RiskFrontier:
         if not 0.0 <= allowed <= 1.0:
             raise ValueError(f"max_disparity must lie in [0, 1], got {allowed:g}; it is a difference of two risks")
         tol = float(as_positive("tol", as_array("tol", tol, ndim=0)))
-        if self._stuck:
-            return unseparable(METHOD)
-        if self._free is not None:
-            return zero_risk(self.model, self.threat, self._free, METHOD)
+        if self._stuck or self._free is not None:
+            return self._without_frontier(allowed)
         best, bound = self._search(allowed, tol)
         ends = tuple(self.point(end).bound[k] if end in self.angles else np.inf for k, end in ((1, 0.0), (0, QUARTER)))
         bound = min(bound, beyond(self.model, ends, allowed))
         found = self._solution(best.classifier, bound, best.angle, allowed, tol)
         ends = [self.point(end).classifier.w for end in (self.angles[0], self.angles[2])]
         rivals = rivals_beyond(self.model, self.threat, ends, allowed)
+
+        def fair(solution: Solution) -> bool:
+            return abs(solution.risks.disparity) <= allowed + ROUNDING
+
         while found.status == Status.INACCURATE and (rival := next(rivals, None)) is not None:
             other = self._solution(rival, bound, None, allowed, tol)
-            if abs(other.risks.disparity) <= allowed + ROUNDING and other.objective < found.objective:
+            if fair(other) and (other.objective < found.objective or not fair(found)):
                 found = other
         return replace(found, info={**found.info, "points": len(self._points)})
+
+    def _without_frontier(self, allowed: float) -> Solution:
+        if self._free is None:  # the margins below 0 that are possible end in that of the coin
+            found, bound = unseparable(METHOD), min(beyond(self.model, (0.0, 0.0), allowed), 0.5)
+        else:
+            found, bound = zero_risk(self.model, self.threat, self._free, METHOD), 0.0
+        value = found.risks.average(self.model.priors)
+        info = {**found.info, "lower_bound": bound, "angle": None, "points": 0}
+        return replace(found, objective=value, gap=max(value - bound, 0.0), info=info)
 
     def _solution(
         self, classifier: LinearClassifier, bound: float, angle: float | None, allowed: float, tol: float
     ) -> Solution:
         risks = classifier.class_risks(self.model, self.threat)
         value = risks.average(self.model.priors)
-        gap = max(value - bound, 0.0)
+        fair = abs(risks.disparity) <= allowed + ROUNDING
+        gap = max(value - bound, 0.0) if fair else np.inf
         status = Status.OPTIMAL if classifier.w.any() else Status.CONSTANT_OPTIMAL
-        if gap > tol * value or abs(risks.disparity) > allowed + ROUNDING:
+        if gap > tol * value:
             status = Status.INACCURATE
-        info = {"lower_bound": min(bound, value), "angle": angle}
+        info = {"lower_bound": min(bound, value) if fair else bound, "angle": angle}
         return Solution(classifier, risks, value, gap, status, METHOD, info)
 
     def pareto(self, disparities: ArrayLike, *, tol: float = 1e-8) -> tuple[Solution, ...]:
@@ -254,12 +275,11 @@ class RiskFrontier:
         w, covs = point.classifier.w, self.model.full_covs()
         sds = self.model.sds(w)
         for own in (0, 1):
-            if sds[own] < soft * sds[1 - own]:
+            if sds[own] < soft * sds[1 - own] and covs[own].any():
                 scale = scale_of(covs[own])
                 along = np.linalg.eigh(covs[own] / np.outer(scale, scale))[1][:, -1] / scale
                 w = w + along * (soft * sds[1 - own] / self.model.sds(along)[own])
-        minus, plus = point.attained * self.model.sds(w)
-        classifier = with_share(self.model, self.threat, w, float(minus / (minus + plus)))
+        classifier = self._split(w, point.attained)
         return replace(point, classifier=classifier, risks=classifier.class_risks(self.model, self.threat))
 
     def _edge(self, end: float, fair: float, allowed: float) -> tuple[float, ...]:

@@ -63,7 +63,8 @@ def average_risk(
     threat, delta, ebar = pair_of(model, threat)
     as_count("starts", starts, least=0)
     constant, method = float(model.priors.min()), "local, multi-start"
-    free = None if bridged(threat, delta, ebar)[0] else zero_risk_direction(model.full_covs(), delta, threat)
+    covs = model.full_covs()
+    free = None if bridged(threat, delta, ebar, covs.sum(0))[0] else zero_risk_direction(covs, delta, threat)
     if free is not None:
         found = zero_risk(model, threat, free, method)
         info = {"minima": ((0.0, found.classifier),), "constant": constant, **found.info}
@@ -102,9 +103,9 @@ def _directions(
     model: ClassGaussians, threat: Threat, delta: np.ndarray, starts: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """Directions of length 1."""
-    stuck, rest = bridged(threat, delta, float(threat.radii(2).sum()))
-    goal = delta if stuck else rest
     covs = model.full_covs()
+    stuck, rest = bridged(threat, delta, float(threat.radii(2).sum()), covs.sum(0))
+    goal = delta if stuck else rest
     ridge = 1e-9 * np.trace(covs.sum(0)) * np.eye(model.dim)
     some = [goal, *(solve_psd(a * covs[1] + (1.0 - a) * covs[0] + ridge, goal) for a in (0.02, 0.25, 0.5, 0.75, 0.98))]
     for basis in (np.eye(model.dim), *map(null_space, covs)):
