@@ -8,6 +8,7 @@ from linfair.norms import NATURAL, Threat
 from linfair.solvers import convex, fast, local
 from linfair.solvers._rank import null_space, scaled_root
 from linfair.solvers.certificates import kappa_bracket
+from linfair.solvers.frontier import RiskFrontier
 from linfair.solvers.solution import Status
 
 MONEY_AND_RATE = ClassGaussians([[50000, 0.1], [52000, 0.11]], [[2.5e9, 4e-4], [3e9, 3e-4]])
@@ -93,3 +94,32 @@ def test_covariances_of_any_rank(seed):
     low, high = found.info["kappa_low"], found.info["kappa_high"]
     assert low == pytest.approx(high, rel=1e-6)
     local.average_risk(model, NATURAL)
+
+
+@pytest.mark.parametrize("dim, seed", [(2, 2), (6, 0), (6, 1)])
+@pytest.mark.parametrize("spread", [1e2, 1e6, 1e12])
+def test_the_average_risk_does_not_depend_on_units(dim, seed, spread):
+    rng = np.random.default_rng(seed)
+    roots = rng.standard_normal((2, dim, dim))
+    covs, means = np.einsum("kij,klj->kil", roots, roots), rng.standard_normal((2, dim)) * 1.5
+    units = np.geomspace(np.sqrt(spread), 1 / np.sqrt(spread), dim)
+    want, found = (
+        local.average_risk(ClassGaussians(means * u, covs * np.outer(u, u), [0.3, 0.7]), NATURAL)
+        for u in (np.ones(dim), units)
+    )
+    assert found.objective == pytest.approx(want.objective, rel=1e-9)
+    if dim == 2:
+        assert want.objective == pytest.approx(0.2258557, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "threat", [Threat("linf", 1e-7), Threat("l1", (2e-7, 1e-7)), Threat("linf", 1e-7, np.eye(2)[::-1])]
+)
+def test_an_attack_in_mixed_units_has_a_minimum(threat):
+    rng = np.random.default_rng(2)
+    roots, units = rng.standard_normal((2, 2, 2)), np.array([1e6, 1e-6])
+    covs, means = np.einsum("kij,klj->kil", roots, roots), rng.standard_normal((2, 2)) * 1.5
+    model = ClassGaussians(means * units, covs * np.outer(units, units), [0.3, 0.7])
+    found = local.average_risk(model, threat)
+    bound = RiskFrontier(model, threat).average_risk()
+    assert bound.info["lower_bound"] * (1 - 1e-9) <= found.objective <= bound.objective * (1 + 1e-6)

@@ -15,7 +15,7 @@ from linfair.gaussian import ClassGaussians
 from linfair.linear import LinearClassifier
 from linfair.mixing import Law, laws_of
 from linfair.norms import Threat
-from linfair.solvers._pair import bridged, inside, pair_of, zero_risk, zero_risk_direction
+from linfair.solvers._pair import bridged, inside, pair_of, rounding_of, zero_risk, zero_risk_direction
 from linfair.solvers._rank import null_space
 from linfair.solvers._smooth import smooth_dual_norm, solve_psd
 from linfair.solvers.fast import minimax_fair
@@ -26,6 +26,9 @@ LOST = np.log(0.999)
 
 SAME = 1e-4
 """Two minima whose unit directions and thresholds differ by less than this are one."""
+
+ALIKE = 100.0
+"""Features whose sds differ by a larger factor are descended in units of their own."""
 
 
 def average_risk(
@@ -44,9 +47,9 @@ def average_risk(
     certified here; without mixing, :mod:`linfair.solvers.frontier` certifies. Starts: the directions ``(a Sigma_+ +
     (1-a) Sigma_-)^{-1} (Delta - Proj Delta)``, the minimax direction (also within the null space of each covariance)
     and random ones, each with every local minimum of J over its threshold. ``log J`` is descended by L-BFGS with its
-    analytic gradient; the kink of ``||w||_1`` is split into two nonnegative parts, those of other dual norms are
-    smoothed to 1e-7 of the norm. A class without spread in some direction puts a kink there that no descent resolves,
-    so the starts compete with the minima.
+    analytic gradient, in units of the features' sds where those differ a hundredfold; the kink of ``||w||_1`` is split
+    into two nonnegative parts, those of other dual norms are smoothed to 1e-7 of the norm. A class without spread in
+    some direction puts a kink there that no descent resolves, so the starts compete with the minima.
 
     Args:
         model: two classes with priors. threat: norm, radii, lift.
@@ -64,22 +67,25 @@ def average_risk(
     as_count("starts", starts, least=0)
     constant, method = float(model.priors.min()), "local, multi-start"
     covs = model.full_covs()
-    free = None if bridged(threat, delta, ebar, covs.sum(0))[0] else zero_risk_direction(covs, delta, threat)
+    stuck, rest = bridged(threat, delta, ebar, covs.sum(0))
+    free = None if stuck else zero_risk_direction(covs, delta, threat)
     if free is not None:
         found = zero_risk(model, threat, free, method)
-        info = {"minima": ((0.0, found.classifier),), "constant": constant, **found.info}
-        return replace(found, info=info)
+        value = found.risks.average(model.priors)
+        info = {"minima": ((value, found.classifier),), "constant": constant, **found.info}
+        return replace(found, objective=value, info=info)
     problem = _AverageRisk(model, threat, mix)
     minima: list[tuple[float, LinearClassifier]] = []
     at_start: list[tuple[float, LinearClassifier]] = []
     fair = minimax_fair(model, threat).maybe_classifier
     if fair is not None:
         at_start.append((problem.risk(fair), fair))
-    for w in _directions(model, threat, delta, starts, np.random.default_rng(seed)):
+    goal, units = delta if stuck else rest, problem.units
+    for w in _directions(model, threat, goal, units, starts, np.random.default_rng(seed)):
         for b in problem.thresholds(w):
             at_start.append(problem.start(w, b))
             classifier = problem.descend(w, b)
-            if classifier is not None and not any(_same(classifier, other) for _, other in minima):
+            if classifier is not None and not any(problem.same(classifier, other) for _, other in minima):
                 minima.append((problem.risk(classifier), classifier))
     minima.sort(key=lambda m: m[0])
     start = min(at_start, key=lambda m: m[0], default=None)
@@ -95,44 +101,53 @@ def average_risk(
     return Solution(best, best.class_risks(model, threat), value, None, Status.LOCAL, method, info)
 
 
-def _same(one: LinearClassifier, other: LinearClassifier) -> bool:
-    return bool(max(np.abs(one.w - other.w).max(), abs(one.b - other.b)) < SAME)
+def units_of(covs: np.ndarray) -> np.ndarray:
+    """Powers of two near the features' sds [d], or ones where those are alike: J has no units, L-BFGS has."""
+    sds = np.sqrt(np.maximum(np.diagonal(covs, axis1=1, axis2=2).sum(0), 0.0))
+    sds = np.where(sds > 0.0, sds, sds.max())
+    return 2.0 ** np.round(np.log2(sds)) if sds.max() > ALIKE * sds.min() else np.ones(len(sds))
+
+
+def _octave(v: np.ndarray) -> float:
+    """A power of two near ``||v||_2``."""
+    return float(2.0 ** np.round(np.log2(max(float(np.linalg.norm(v)), np.finfo(float).tiny))))
 
 
 def _directions(
-    model: ClassGaussians, threat: Threat, delta: np.ndarray, starts: int, rng: np.random.Generator
+    model: ClassGaussians, threat: Threat, goal: np.ndarray, units: np.ndarray, starts: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Directions of length 1."""
-    covs = model.full_covs()
-    stuck, rest = bridged(threat, delta, float(threat.radii(2).sum()), covs.sum(0))
-    goal = delta if stuck else rest
-    ridge = 1e-9 * np.trace(covs.sum(0)) * np.eye(model.dim)
-    some = [goal, *(solve_psd(a * covs[1] + (1.0 - a) * covs[0] + ridge, goal) for a in (0.02, 0.25, 0.5, 0.75, 0.98))]
+    """Directions of length 1; those not of a program are designed in ``units`` [d] of the features."""
+    covs, goal = model.full_covs(), goal / units
+    own = covs / np.outer(units, units)
+    ridge = 1e-9 * np.trace(own.sum(0)) * np.eye(model.dim)
+    some = [goal, *(solve_psd(a * own[1] + (1.0 - a) * own[0] + ridge, goal) for a in (0.02, 0.25, 0.5, 0.75, 0.98))]
     for basis in (np.eye(model.dim), *map(null_space, covs)):
         if basis.shape[1] > 0:
-            part = basis.T @ covs @ basis
-            part[np.abs(part).max((1, 2)) <= 1e-12 * np.abs(covs).max()] = 0.0  # rounding is no covariance
+            part, terms = basis.T @ covs @ basis, np.abs(basis).T @ np.abs(covs) @ np.abs(basis)
+            part[np.abs(part).max((1, 2)) <= 1e-12 * terms.max()] = 0.0  # rounding is no covariance
             within = ClassGaussians(model.means @ basis, part)
             minimax = minimax_fair(within, inside(threat, basis)).maybe_classifier
             if minimax is not None:
-                some.append(basis @ minimax.w)
+                some.append(units * (basis @ minimax.w))
     some += [rng.standard_normal(model.dim) for _ in range(starts)]
-    for w in some:
+    for w in (v / units for v in some):
         length = float(np.linalg.norm(w))
         if length > 0.0:
             yield w / length
 
 
 class _AverageRisk:
-    """log J and its gradient at x = (w, b), means centred; J does not depend on the length of x."""
+    """log J and its gradient at x = (v, b), means centred, w = v / units; J does not depend on the length of x."""
 
     def __init__(self, model: ClassGaussians, threat: Threat, mix: Law | Sequence[Law] | None) -> None:
         self.model, self.threat, self.mix = model, threat, mix
-        self.covs, self.radii = model.full_covs(), threat.radii(2)
+        covs, self.radii = model.full_covs(), threat.radii(2)
+        self.units = units_of(covs)
+        self.covs = covs / np.outer(self.units, self.units)
         self.centre = model.means.mean(0)
-        self.means = (model.means - self.centre) * np.array([[-1.0], [1.0]])  # signed: s_y mu_y
+        self.means = (model.means - self.centre) / self.units * np.array([[-1.0], [1.0]])  # signed: s_y mu_y
         self.nodes = [law.log_nodes() for law in laws_of(mix, 2)]
-        self.floor = max(1e-24 * float(np.abs(self.covs).max()), 1e-200)  # of a variance, for w of length 1
+        self.floor = max(1e-24 * float(np.abs(self.covs).max()), 1e-200)  # of a variance, for v of length 1
         self.split = threat.norm == "linf" and threat.lift is None and bool(self.radii.any())
 
     def risk(self, classifier: LinearClassifier) -> float:
@@ -150,11 +165,16 @@ class _AverageRisk:
             return -np.finfo(float).max, np.zeros(2)
         return total, np.array([-np.exp(density - total).sum() for density in densities])
 
-    def value(self, w: np.ndarray, b: float, norm: float, norm_slope: np.ndarray) -> tuple[float, np.ndarray, float]:
-        """log J, its gradient in (w, b), and its derivative in ``||w||_*``, which the gradient contains."""
-        rows = self.covs @ w
-        sds = np.sqrt(np.maximum(rows @ w, self.floor * max(float(w @ w), 1e-100)))
-        z = (self.means @ w + np.array([-b, b]) - self.radii * norm) / sds
+    def same(self, one: LinearClassifier, other: LinearClassifier) -> bool:
+        """Whether unit v and thresholds nearly agree."""
+        x, y = (np.append(v := c.w * self.units, c.b) / _octave(v) for c in (one, other))
+        return bool(np.abs(x - y).max() < SAME)
+
+    def value(self, v: np.ndarray, b: float, norm: float, norm_slope: np.ndarray) -> tuple[float, np.ndarray, float]:
+        """log J, its gradient in (v, b), and its derivative in ``||w||_*``, which the gradient contains."""
+        rows = self.covs @ v
+        sds = np.sqrt(np.maximum(rows @ v, self.floor * max(float(v @ v), 1e-100)))
+        z = (self.means @ v + np.array([-b, b]) - self.radii * norm) / sds
         value, slope = self.log_risk(z)
         slope = slope / sds
         by_norm = -float(slope @ self.radii)
@@ -163,8 +183,9 @@ class _AverageRisk:
 
     def thresholds(self, w: np.ndarray) -> list[float]:
         """Every local minimum of J over b, for the direction w of length 1; seen on a grid, then polished."""
-        norm, sds = float(self.threat.dual_norm(w)), np.maximum(self.model.sds(w), np.sqrt(self.floor))
-        signs, gains = np.array([-1.0, 1.0]), self.means @ w - self.radii * norm
+        v, norm = w * self.units, float(self.threat.dual_norm(w))
+        sds = np.maximum(self.model.sds(w), np.sqrt(self.floor) * _octave(v))
+        signs, gains = np.array([-1.0, 1.0]), self.means @ v - self.radii * norm
         ends = -signs * gains  # where each class margin vanishes
         grid = np.linspace(ends.min() - 3.0 * sds.max(), ends.max() + 3.0 * sds.max(), 121)
 
@@ -180,7 +201,7 @@ class _AverageRisk:
             if log_ndtr(-margins(grid[k]).min()) < LOST:
                 near = minimize_scalar(log_risk, bounds=(grid[k - 1], grid[k + 1]), method="bounded")
                 found.append(float(near.x) if near.fun < values[k] else float(grid[k]))
-        room = 1e-10 * max(abs(float(gains.sum())), float(sds.max()))
+        room = max(1e-10 * max(abs(float(gains.sum())), float(sds.max())), rounding_of(self.model, self.threat, w))
         none = sds <= 1e-9 * sds.max()  # a class without spread: its risk jumps at its end
         return found + [float(b) for b in (ends + signs * room)[none]]
 
@@ -191,7 +212,7 @@ class _AverageRisk:
 
     def descend(self, w: np.ndarray, b: float) -> LinearClassifier | None:
         """The local minimum below (w, b), ``||w||_2 = 1`` in both; None when the run ends in a constant."""
-        x = np.append(w, b)
+        x = np.append(v := w * self.units, b) / _octave(v)
         options = {"maxiter": 500, "ftol": 0.0, "gtol": 1e-10}
         if self.split:
             x = np.concatenate([np.maximum(x[:-1], 0.0), x[-1:], np.maximum(-x[:-1], 0.0)])
@@ -202,22 +223,25 @@ class _AverageRisk:
         else:
             kinked = self.threat.norm != "l2" and self.radii.any()
             for level in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7) if kinked else (1e-14,):
+                level *= _octave(x[:-1] / self.units)
                 x = minimize(self.value_at, x, args=(level,), jac=True, method="L-BFGS-B", options=options).x
                 x = x / max(float(np.linalg.norm(x[:-1])), 1e-300)
-        length = float(np.linalg.norm(x[:-1]))
-        if not length > 1e-8 * abs(x[-1]) or not np.isfinite(x).all():
+        if not float(np.linalg.norm(x[:-1])) > 1e-8 * abs(x[-1]) or not np.isfinite(x).all():
             return None
-        w, b = x[:-1] / length, float(x[-1]) / length
+        w = x[:-1] / self.units
+        length = float(np.linalg.norm(w))
+        w, b = w / length, float(x[-1]) / length
         classifier = LinearClassifier(w, np.array(b - w @ self.centre))
         lost = classifier.class_risks(self.model, self.threat, self.mix).log_value.max() > LOST
         return None if lost else classifier
 
     def value_at(self, x: np.ndarray, level: float) -> tuple[float, np.ndarray]:
-        norm = smooth_dual_norm(self.threat, x[:-1], level)
-        return self.value(x[:-1], float(x[-1]), norm.value, norm.gradient)[:2]
+        norm = smooth_dual_norm(self.threat, x[:-1] / self.units, level)
+        return self.value(x[:-1], float(x[-1]), norm.value, norm.gradient / self.units)[:2]
 
     def _split_oracle(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         d = len(x) // 2
-        w = x[:d] - x[d + 1 :]
-        value, gradient, by_norm = self.value(w, float(x[d]), float(x[:d].sum() + x[d + 1 :].sum()), np.zeros(d))
+        norm = float((x[:d] / self.units).sum() + (x[d + 1 :] / self.units).sum())
+        value, gradient, by_norm = self.value(x[:d] - x[d + 1 :], float(x[d]), norm, np.zeros(d))
+        by_norm = by_norm / self.units
         return value, np.concatenate([gradient[:d] + by_norm, gradient[d:], by_norm - gradient[:d]])
