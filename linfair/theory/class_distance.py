@@ -13,7 +13,7 @@ from linfair.theory.twins import disparity_at, disparity_of, margin_errors, mean
 DAFA = "Lee et al. 2024 (DAFA), in the model of Xu et al. 2021"
 NEAR_FAR = Assumption("0 < tau_near < tau_far", lambda tau_near, tau_far, **_: 0 < tau_near < tau_far)
 REPRESENTABLE = Assumption(
-    "tau_far <= 35 (K + 1), or double precision has no disparity", lambda tau_far, K, **_: tau_far <= 35 * (K + 1)
+    "tau_far <= 35 (K + 1) (risks underflow beyond)", lambda tau_far, K, **_: tau_far <= 35 * (K + 1)
 )
 
 

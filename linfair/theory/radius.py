@@ -42,7 +42,7 @@ ATTACK_LEAVES_A_GAP = Assumption(
     "0 < 2 eps < ||delta||_p", lambda delta, norm, eps, **_: bool(0 < 2 * eps < Threat(norm).ball.of(delta))
 )
 REPRESENTABLE = Assumption(
-    "||delta||_2 <= 35 (K + 1), or double precision has no disparity",
+    "||delta||_2 <= 35 (K + 1) (risks underflow beyond)",
     lambda delta, K, **_: bool(np.linalg.norm(delta) <= 35 * (K + 1)),
 )
 INTERIOR = Assumption(

@@ -17,7 +17,7 @@ ROUNDING = 1e-14
 K_ABOVE_1 = Assumption("K > 1", lambda K, **_: K > 1)
 TAU_POSITIVE = Assumption("tau > 0", lambda tau, **_: tau > 0)
 REPRESENTABLE = Assumption(
-    "tau <= 35 (K + 1), or double precision has no disparity", lambda tau, K, **_: tau <= 35 * (K + 1)
+    "tau <= 35 (K + 1) (risks underflow beyond)", lambda tau, K, **_: tau <= 35 * (K + 1)
 )
 
 
@@ -115,7 +115,7 @@ NATURAL_GAP = Theorem(
     assumptions=(
         *ROBUST_GAP.assumptions,
         Assumption(
-            "e > 0, tau/(K + 1) + e/K <= 35, or double precision has no disparity",
+            "e > 0, tau/(K + 1) + e/K <= 35 (risks underflow beyond)",
             lambda tau, K, e, **_: e > 0 and tau / (K + 1) + e / K <= 35,
         ),
     ),
