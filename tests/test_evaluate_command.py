@@ -45,6 +45,7 @@ def stepped(x): return (x + 0 * torch.sgn(x)).flatten(1)[:, :10].to(torch.int32)
 def writes(x): return x.sub_(0.1).flatten(1)[:, :10]
 def likely(x): return x.flatten(1)[:, :10].softmax(1)
 def elsewhere(x): raise RuntimeError("Expected all tensors to be on the same device, but found cuda:0 and cpu!")
+def sure(x): return x.flatten(1)[:, :10].sigmoid()
 def deaf(x): return x.detach().flatten(1)[:, :10] - 1
 def on_gpu(x): raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\\n See documentation")
 def on_cpu(x): return torch.empty(1 << 60)
@@ -179,6 +180,13 @@ def test_a_record_is_kept_whether_asked_for_or_not(inside, capsys):
     assert names[3] == names[4] == []
     assert {path.name for path in inside.glob("evaluate-*")} == {names[0][0], names[2][0]}
     assert len(Evaluation.load(names[0][0]).labels) == 50
+
+
+@pytest.mark.filterwarnings("always:model must return logits")
+def test_a_warning_is_one_line(inside, capsys):
+    assert main(["--model", "mynet:sure", "--n", "50", "--plain"]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert line.startswith("linfair evaluate: warning: model must return logits, got numbers in [0, 1] only; if ")
 
 
 def test_records_of_changed_code_lie_side_by_side(inside, capsys):

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -87,7 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.list:
             print(listing())
             return 0
-        found = run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            found = run(options)
     except BrokenPipeError:  # an OSError, but nothing to put right: linfair.cli knows
         raise
     except (ValueError, TypeError, OSError, ImportError) as error:
@@ -106,6 +109,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     show(found, options)
     return 0
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    """One line; where in the source it arose is nothing to the user of a command."""
+    print(f"linfair evaluate: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def run(options: argparse.Namespace) -> Evaluation:

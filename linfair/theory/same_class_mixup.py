@@ -16,9 +16,7 @@ ROUNDING = 1e-14
 """Room for equality at the edge of a hypothesis (r = K)."""
 K_ABOVE_1 = Assumption("K > 1", lambda K, **_: K > 1)
 TAU_POSITIVE = Assumption("tau > 0", lambda tau, **_: tau > 0)
-REPRESENTABLE = Assumption(
-    "tau <= 35 (K + 1) (risks underflow beyond)", lambda tau, K, **_: tau <= 35 * (K + 1)
-)
+REPRESENTABLE = Assumption("tau <= 35 (K + 1) (risks underflow beyond)", lambda tau, K, **_: tau <= 35 * (K + 1))
 
 
 def interior(c_minus=1.0, c_plus=1.0) -> Assumption:
