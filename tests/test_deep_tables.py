@@ -187,6 +187,19 @@ def test_table_and_figures_of_a_record_without_matrices(tmp_path):
         assert set(_classwise_figures.plot(read, "toy")) == {"bars", "worst_average"}
 
 
+def test_bars_of_methods_without_attacks_are_those_of_clean_images(tmp_path):
+    """One robust method and one natural one beside PGD-AT: a row each, of other heights and another axis."""
+    records = [record_of(method, 0, (20, 50, 80)) for method in ("pgd_at", "trades", "standard")]
+    runs.write_csv(tmp_path / "a.csv", _classwise_rows.summary([_classwise_rows.row_of(r) for r in records]))
+    rows = runs.read_csv(tmp_path / "a.csv")
+    with plotting.style():
+        robust, natural = _classwise_figures.bars(rows).axes
+    assert [ax.get_ylabel() for ax in (robust, natural)] == ["PGD-20 accuracy (%)", "clean accuracy (%)"]
+    for ax, row, key in ((robust, rows[1], "pgd20"), (natural, rows[2], "clean")):
+        heights = sorted(bar.get_height() for bar in ax.containers[1])
+        assert heights == pytest.approx(sorted(_classwise_figures.by_class(row, key)))
+
+
 def test_every_method_has_a_name_and_a_colour():
     assert set(_classwise_table.TITLES) == set(METHODS)
     assert plotting.YELLOW not in {_classwise_figures.color(method) for method in METHODS}
