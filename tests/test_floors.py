@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "linfair"
 
 FLOORS = {
-    -1: {"_check", "_native", "_numeric"},  # they import nothing of linfair and serve everyone
+    -1: {"_check", "_native", "_numeric", "_quadrature"},  # they import nothing of linfair and serve everyone
     0: {"_union", "norms", "mixing", "ops.reference"},
     1: {"gaussian", "linear", "metrics", "runs", "ops", "data"},
     2: {"solvers", "plotting", "attacks", "models"},
@@ -16,7 +16,7 @@ FLOORS = {
     4: {"cli", "verify", "evaluate", "explore", "info"},
     5: {"compare"},
 }
-THEORY = {"_numeric", "mixing", "_union", "gaussian", "linear", "solvers", "theory", "verify"}
+THEORY = {"_numeric", "_quadrature", "mixing", "_union", "gaussian", "linear", "solvers", "theory", "verify"}
 DEEP = {"ops", "ops.reference", "attacks", "models", "train", "groups", "evaluate", "compare"}
 LAZY = {"cvxpy", "clarabel", "matplotlib", "torch"}
 

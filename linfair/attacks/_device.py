@@ -19,7 +19,7 @@ def usable_device(device: str | torch.device) -> torch.device:
     try:
         place = torch.device(device)
         torch.empty(0, device=place).cpu()  # "meta" makes tensors and gives none back
-    except (RuntimeError, AssertionError) as error:  # NotImplementedError is a RuntimeError
+    except (RuntimeError, AssertionError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ValueError(f"device must be usable here, got '{device}' ({reason}); pass cpu") from error
     return place

@@ -23,9 +23,9 @@ def temperatures(tau: Tensor, losses: Tensor, rate: float, low: float, high: flo
     neither does a class without samples, whose loss is NaN.
     """
     gap = (losses - losses.nanmean()).nan_to_num()
-    if gap.abs().max() <= ROUNDING * losses.nan_to_num().abs().max():
-        return tau
-    return (tau - rate * gap / gap.abs().max()).clamp(low, high)
+    largest = gap.abs().max()
+    share = gap / largest if largest > ROUNDING * losses.nan_to_num().abs().max() else gap * 0.0
+    return (tau - rate * share).clamp(low, high)
 
 
 @dataclass(frozen=True)
